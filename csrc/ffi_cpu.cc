@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Module jaxinter._cpu: the CPU handlers for XLA, and the direct door for numpy and torch arrays.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "ffi_checks.h"
+#include "lattice_kernels.h"
+
+namespace jaxinter {
+namespace {
+
+namespace ffi = xla::ffi;
+namespace py = pybind11;
+
+// JAXINTER_THREADS, or as many as the machine has.
+int ThreadLimit() {
+  const char* text = std::getenv("JAXINTER_THREADS");
+  const int asked = text ? std::atoi(text) : 0;
+  if (asked > 0) return asked;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// What workers and caller share. The caller takes part and waits for claimed tasks only, so a
+// worker that never starts delays nobody; such a worker keeps this alive, never the caller's stack.
+struct Shared {
+  Shared(Index tasks, void* context, Parallel::Task task)
+      : tasks(tasks), context(context), task(task) {}
+
+  void Work() {
+    for (Index i = next++; i < tasks; i = next++) {
+      task(context, i);
+      if (++done == tasks) {
+        std::lock_guard<std::mutex> lock(mutex);
+        all_done.notify_all();
+      }
+    }
+  }
+
+  void Wait() {
+    std::unique_lock<std::mutex> lock(mutex);
+    all_done.wait(lock, [this] { return done == tasks; });
+  }
+
+  const Index tasks;
+  void* const context;
+  const Parallel::Task task;
+  std::atomic<Index> next{0};
+  std::atomic<Index> done{0};
+  std::mutex mutex;
+  std::condition_variable all_done;
+};
+
+class XlaThreads : public Parallel {
+ public:
+  explicit XlaThreads(ffi::ThreadPool pool)
+      : pool_(pool),
+        threads_(std::min(ThreadLimit(), static_cast<int>(std::max<int64_t>(
+                                             1, pool.num_threads())))) {}
+
+  int threads() const override { return threads_; }
+
+  void Run(Index tasks, void* context, Task task) override {
+    auto shared = std::make_shared<Shared>(tasks, context, task);
+    const Index helpers = std::min<Index>(threads_, tasks) - 1;
+    for (Index i = 0; i < helpers; ++i) pool_.Schedule([shared] { shared->Work(); });
+    shared->Work();
+    shared->Wait();
+  }
+
+ private:
+  ffi::ThreadPool pool_;
+  int threads_;
+};
+
+// Threads that live as long as one call: nothing to go wrong after a fork. Starting one costs tens
+// of microseconds, so only calls that move more than `kWorthBytes` use them.
+class ThreadsOfThisCall : public Parallel {
+ public:
+  static constexpr Index kWorthBytes = 1 << 20;
+
+  explicit ThreadsOfThisCall(Index bytes) : threads_(bytes > kWorthBytes ? ThreadLimit() : 1) {}
+
+  int threads() const override { return threads_; }
+
+  void Run(Index tasks, void* context, Task task) override {
+    Shared shared(tasks, context, task);
+    std::vector<std::thread> helpers;
+    try {
+      for (Index i = 1; i < std::min<Index>(threads_, tasks); ++i) {
+        helpers.emplace_back([&shared] { shared.Work(); });
+      }
+    } catch (const std::exception&) {
+      // No more threads to be had: those that started, and this one, do the work.
+    }
+    shared.Work();
+    for (std::thread& helper : helpers) helper.join();
+  }
+
+ private:
+  int threads_;
+};
+
+constexpr char kSubsetTransform[] = "jaxinter_subset_transform";
+
+template <class T>
+void Transform(const void* in, void* out, const Tables& tables, const Matrix2& matrix,
+               Parallel& parallel) {
+  LaunchSubsetTransformCpu(static_cast<const T*>(in), static_cast<T*>(out), tables.batch,
+                           tables.n_players, matrix, parallel);
+}
+
+ffi::Error SubsetTransform(ffi::ThreadPool pool, ffi::AnyBuffer in, ffi::Result<ffi::AnyBuffer> out,
+                           ffi::Span<const double> matrix_entries) {
+  auto tables = ReadTables(in.dimensions(), kSubsetTransform);
+  if (tables.has_error()) return tables.error();
+  auto matrix = ReadMatrix(matrix_entries, kSubsetTransform);
+  if (matrix.has_error()) return matrix.error();
+  XlaThreads threads(pool);
+  switch (in.element_type()) {
+    case ffi::DataType::F32:
+      Transform<float>(in.untyped_data(), out->untyped_data(), *tables, *matrix, threads);
+      return ffi::Error::Success();
+    case ffi::DataType::F64:
+      Transform<double>(in.untyped_data(), out->untyped_data(), *tables, *matrix, threads);
+      return ffi::Error::Success();
+    default:
+      return ffi::Error::InvalidArgument(std::string(kSubsetTransform) +
+                                         ": operand must be float32 or float64");
+  }
+}
+
+XLA_FFI_DEFINE_HANDLER(kSubsetTransformHandler, SubsetTransform,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Ret<ffi::AnyBuffer>()
+                           .Attr<ffi::Span<const double>>("matrix"));
+
+py::dict Registrations() {
+  py::dict targets;
+  targets[kSubsetTransform] = py::capsule(reinterpret_cast<void*>(kSubsetTransformHandler));
+  return targets;
+}
+
+// transform.py hands over C-contiguous arrays of one shape and dtype; anything else is its bug.
+void SubsetTransformArrays(const py::array& in, py::array& out, std::array<double, 4> entries) {
+  const auto contiguous = [](const py::array& a) {
+    return (a.flags() & py::array::c_style) && a.ndim() > 0;
+  };
+  const bool is_float = py::isinstance<py::array_t<float>>(in);
+  if (!contiguous(in) || !contiguous(out) || in.nbytes() != out.nbytes() ||
+      !in.dtype().is(out.dtype()) ||
+      !(is_float || py::isinstance<py::array_t<double>>(in))) {
+    throw py::value_error("_cpu.subset_transform: in and out must be C-contiguous arrays of one "
+                          "shape and dtype, float32 or float64");
+  }
+  const Index size = in.shape(in.ndim() - 1);
+  Tables tables;
+  while ((Index{1} << tables.n_players) < size) ++tables.n_players;
+  if (size < 1 || (Index{1} << tables.n_players) != size) {
+    throw py::value_error("_cpu.subset_transform: the last axis must have length 2**n");
+  }
+  tables.batch = in.size() / size;
+  const Matrix2 matrix{entries[0], entries[1], entries[2], entries[3]};
+  const void* source = in.data();
+  void* target = out.mutable_data();  // raises for a read-only array
+  py::gil_scoped_release release;
+  ThreadsOfThisCall threads(in.nbytes());
+  (is_float ? Transform<float> : Transform<double>)(source, target, tables, matrix, threads);
+}
+
+}  // namespace
+}  // namespace jaxinter
+
+PYBIND11_MODULE(_cpu, m) {
+  m.def("registrations", &jaxinter::Registrations, "FFI targets: name -> capsule.");
+  m.def("subset_transform", &jaxinter::SubsetTransformArrays, pybind11::arg("in").noconvert(),
+        pybind11::arg("out").noconvert(), pybind11::arg("matrix"));
+  m.def("simd_level", &jaxinter::SimdLevel);
+  m.def("thread_limit", &jaxinter::ThreadLimit);
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU driver of lattice.h. Compiled once for each SIMD level (CMakeLists.txt sets JAXINTER_SIMD
+// and the compiler's flags); lattice_dispatch.cc picks one at run time.
+//
+// A table is walked depth first, so that each level of the walk works in the next larger cache:
+//   base   2^(lane + register bits) elements: loaded once, all their players done in registers
+//   sweep  radix 8 over the next three players, rows of one vector at stride 2^k, in place
+// The first touch reads `in` and writes `out`; everything after works on `out`.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "lattice.h"
+#include "parallel.h"
+
+namespace jaxinter {
+namespace JAXINTER_SIMD {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+constexpr int kBaseRegisterBits = 4;  // 16 of 32 registers
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32;
+constexpr int kBaseRegisterBits = 3;  // 8 of 16 registers
+#else
+constexpr int kVectorBytes = 16;
+constexpr int kBaseRegisterBits = 3;
+#endif
+// Radix 8, not 16: sixteen rows at a power-of-two stride of 4 KiB or more share one set of a
+// 12-way L1 cache.
+constexpr int kSweepBits = 3;
+// Below this many players one table is one task; measured break-even of splitting it.
+constexpr int kSplitPlayers = 16;
+// A task of a batch should touch about this many bytes.
+constexpr Index kTaskBytes = 64 * 1024;
+
+template <class T>
+struct Simd {
+  static constexpr int kLanes = kVectorBytes / sizeof(T);
+  static constexpr int kLaneBits = kLanes == 16 ? 4 : kLanes == 8 ? 3 : kLanes == 4 ? 2 : 1;
+  typedef T Vector __attribute__((vector_size(kVectorBytes)));
+  using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef Int Mask __attribute__((vector_size(kVectorBytes)));
+};
+
+template <class T>
+using Vector = typename Simd<T>::Vector;
+
+template <class T>
+JAXINTER_INLINE Vector<T> Load(const T* p) {
+  Vector<T> v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+template <class T>
+JAXINTER_INLINE void Store(T* p, const Vector<T>& v) {
+  std::memcpy(p, &v, sizeof(v));
+}
+
+// x[lane ^ bit] for each lane.
+template <class T, int kBit>
+JAXINTER_INLINE Vector<T> FlipLanes(const Vector<T>& x) {
+  using M = typename Simd<T>::Mask;
+  if constexpr (Simd<T>::kLanes == 2) {
+    return __builtin_shuffle(x, M{0 ^ kBit, 1 ^ kBit});
+  } else if constexpr (Simd<T>::kLanes == 4) {
+    return __builtin_shuffle(x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit});
+  } else if constexpr (Simd<T>::kLanes == 8) {
+    return __builtin_shuffle(x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit, 4 ^ kBit, 5 ^ kBit,
+                                  6 ^ kBit, 7 ^ kBit});
+  } else {
+    return __builtin_shuffle(
+        x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit, 4 ^ kBit, 5 ^ kBit, 6 ^ kBit, 7 ^ kBit,
+             8 ^ kBit, 9 ^ kBit, 10 ^ kBit, 11 ^ kBit, 12 ^ kBit, 13 ^ kBit, 14 ^ kBit, 15 ^ kBit});
+  }
+}
+
+// All ones in the lanes whose index has `kBit`.
+template <class T, int kBit>
+JAXINTER_INLINE typename Simd<T>::Mask HasBit() {
+  typename Simd<T>::Mask m;
+  for (int lane = 0; lane < Simd<T>::kLanes; ++lane) m[lane] = (lane & kBit) ? -1 : 0;
+  return m;
+}
+
+// One player whose pairs lie within a vector.
+template <class T, int kBit, class Step>
+JAXINTER_INLINE void StepInLanes(Vector<T>& x, const Step& step) {
+  const auto has = HasBit<T, kBit>();
+  const Vector<T> partner = FlipLanes<T, kBit>(x);
+  Vector<T> without = has ? partner : x;
+  Vector<T> with = has ? x : partner;
+  step(without, with);
+  x = has ? with : without;
+}
+
+template <class T, class Step>
+JAXINTER_INLINE void AllLanePlayers(Vector<T>& x, const Step& step) {
+  StepInLanes<T, 1>(x, step);
+  if constexpr (Simd<T>::kLanes >= 4) StepInLanes<T, 2>(x, step);
+  if constexpr (Simd<T>::kLanes >= 8) StepInLanes<T, 4>(x, step);
+  if constexpr (Simd<T>::kLanes >= 16) StepInLanes<T, 8>(x, step);
+}
+
+// kBits players whose pairs lie in different registers.
+template <int kBits, class V, class Step>
+JAXINTER_INLINE void StepRegisters(V (&x)[1 << kBits], const Step& step) {
+#pragma GCC unroll 8
+  for (int player = 0; player < kBits; ++player) {
+#pragma GCC unroll 16
+    for (int i = 0; i < (1 << kBits); ++i) {
+      const int partner = static_cast<int>(Partner(i, player));
+      if (i < partner) step(x[i], x[partner]);
+    }
+  }
+}
+
+// All players of 2^(lane bits + kBits) contiguous elements.
+template <class T, int kBits, class Step>
+JAXINTER_INLINE void Base(const T* in, T* out, const Step& step) {
+  Vector<T> x[1 << kBits];
+#pragma GCC unroll 16
+  for (int i = 0; i < (1 << kBits); ++i) {
+    x[i] = Load<T>(in + i * Simd<T>::kLanes);
+    AllLanePlayers<T>(x[i], step);
+  }
+  StepRegisters<kBits>(x, step);
+#pragma GCC unroll 16
+  for (int i = 0; i < (1 << kBits); ++i) Store<T>(out + i * Simd<T>::kLanes, x[i]);
+}
+
+// kBits players on columns [begin, end) of 2^kBits rows that lie `stride` elements apart.
+template <class T, int kBits, class Step>
+JAXINTER_INLINE void Sweep(T* rows, Index stride, Index begin, Index end, const Step& step) {
+  for (Index column = begin; column < end; column += Simd<T>::kLanes) {
+    Vector<T> x[1 << kBits];
+#pragma GCC unroll 8
+    for (int i = 0; i < (1 << kBits); ++i) x[i] = Load<T>(rows + column + i * stride);
+    StepRegisters<kBits>(x, step);
+#pragma GCC unroll 8
+    for (int i = 0; i < (1 << kBits); ++i) Store<T>(rows + column + i * stride, x[i]);
+  }
+}
+
+template <class T, class Step>
+void SweepBits(T* rows, int bits, Index stride, Index begin, Index end, const Step& step) {
+  if (bits == 3) return Sweep<T, 3>(rows, stride, begin, end, step);
+  if (bits == 2) return Sweep<T, 2>(rows, stride, begin, end, step);
+  return Sweep<T, 1>(rows, stride, begin, end, step);
+}
+
+// A table smaller than one vector, player by player.
+template <class T, class Step>
+void Scalar(const T* in, T* out, int n, const Step& step) {
+  const Index size = Index{1} << n;
+  if (in != out) std::memcpy(out, in, static_cast<std::size_t>(size) * sizeof(T));
+  for (int player = 0; player < n; ++player) {
+    for (Index i = 0; i < size; ++i) {
+      const Index partner = Partner(i, player);
+      if (i < partner) step(out[i], out[partner]);
+    }
+  }
+}
+
+template <class T>
+constexpr int kBaseBits = Simd<T>::kLaneBits + kBaseRegisterBits;
+
+// How many of the top players of an n-player table one sweep takes.
+template <class T>
+int TopBits(int n) {
+  const int above = n - kBaseBits<T>;
+  return above % kSweepBits ? above % kSweepBits : kSweepBits;
+}
+
+template <class T, class Step>
+void Table(const T* in, T* out, int n, const Step& step) {
+  if (n < Simd<T>::kLaneBits) return Scalar(in, out, n, step);
+  if (n <= kBaseBits<T>) {
+    switch (n - Simd<T>::kLaneBits) {
+      case 0:
+        return Base<T, 0>(in, out, step);
+      case 1:
+        return Base<T, 1>(in, out, step);
+      case 2:
+        return Base<T, 2>(in, out, step);
+      case 3:
+        return Base<T, 3>(in, out, step);
+      default:
+        return Base<T, 4>(in, out, step);
+    }
+  }
+  const int top = TopBits<T>(n);
+  const Index stride = Index{1} << (n - top);
+  for (Index row = 0; row < (1 << top); ++row) {
+    Table(in + row * stride, out + row * stride, n - top, step);
+  }
+  SweepBits(out, top, stride, 0, stride, step);
+}
+
+// One large table on all threads: its lower parts are tables of their own, then columns are.
+template <class T, class Step>
+void LargeTable(const T* in, T* out, int n, const Step& step, Parallel& parallel) {
+  if (n < kSplitPlayers) return Table(in, out, n, step);
+  const int top = TopBits<T>(n);
+  const Index stride = Index{1} << (n - top);
+  if ((Index{1} << top) >= 2 * parallel.threads()) {
+    parallel.For(Index{1} << top,
+                 [&](Index row) { Table(in + row * stride, out + row * stride, n - top, step); });
+  } else {
+    for (Index row = 0; row < (1 << top); ++row) {
+      LargeTable(in + row * stride, out + row * stride, n - top, step, parallel);
+    }
+  }
+  const Index columns = Index{1} << 11;  // per task: eight rows of 2^11 fill an L1 or L2 cache
+  parallel.For(stride / columns, [&](Index slice) {
+    SweepBits(out, top, stride, slice * columns, (slice + 1) * columns, step);
+  });
+}
+
+template <class T, class Step>
+void Batch(const T* in, T* out, Index batch, int n, const Step& step, Parallel& parallel) {
+  const Index size = Index{1} << n;
+  if (n >= kSplitPlayers && batch < 2 * parallel.threads()) {
+    for (Index b = 0; b < batch; ++b) {
+      LargeTable(in + b * size, out + b * size, n, step, parallel);
+    }
+    return;
+  }
+  const Index bytes = size * static_cast<Index>(sizeof(T));
+  const Index per_task = bytes >= kTaskBytes ? 1 : kTaskBytes / bytes;
+  parallel.For(CeilDiv(batch, per_task), [&](Index task) {
+    const Index end = (task + 1) * per_task < batch ? (task + 1) * per_task : batch;
+    for (Index b = task * per_task; b < end; ++b) Table(in + b * size, out + b * size, n, step);
+  });
+}
+
+template <class T>
+void SubsetTransform(const T* in, T* out, Index batch, int n, const Matrix2& matrix,
+                     Parallel& parallel) {
+  WithStep<T>(matrix, [&](const auto& step) { Batch(in, out, batch, n, step, parallel); });
+}
+
+template void SubsetTransform<float>(const float*, float*, Index, int, const Matrix2&, Parallel&);
+template void SubsetTransform<double>(const double*, double*, Index, int, const Matrix2&,
+                                      Parallel&);
+
+}  // namespace JAXINTER_SIMD
+}  // namespace jaxinter

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Picks, once, the widest build of lattice_cpu.cc that this machine runs.
+#include "lattice_kernels.h"
+
+namespace jaxinter {
+
+#define JAXINTER_DECLARE(simd)                                                         \
+  namespace simd {                                                                     \
+  template <class T>                                                                   \
+  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&);           \
+  extern template void SubsetTransform<float>(const float*, float*, Index, int,        \
+                                              const Matrix2&, Parallel&);              \
+  extern template void SubsetTransform<double>(const double*, double*, Index, int,     \
+                                               const Matrix2&, Parallel&);             \
+  }
+JAXINTER_DECLARE(portable)
+#if defined(__x86_64__)
+JAXINTER_DECLARE(avx2)
+JAXINTER_DECLARE(avx512)
+#endif
+#undef JAXINTER_DECLARE
+
+Parallel::~Parallel() = default;
+
+namespace {
+
+enum class Simd { kPortable, kAvx2, kAvx512 };
+
+Simd Detect() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+    return Simd::kAvx512;
+  }
+  if (__builtin_cpu_supports("avx2")) return Simd::kAvx2;
+#endif
+  return Simd::kPortable;
+}
+
+const Simd kSimd = Detect();
+
+}  // namespace
+
+template <class T>
+void LaunchSubsetTransformCpu(const T* in, T* out, Index batch, int n_players,
+                              const Matrix2& matrix, Parallel& parallel) {
+#if defined(__x86_64__)
+  if (kSimd == Simd::kAvx512) {
+    return avx512::SubsetTransform(in, out, batch, n_players, matrix, parallel);
+  }
+  if (kSimd == Simd::kAvx2) {
+    return avx2::SubsetTransform(in, out, batch, n_players, matrix, parallel);
+  }
+#endif
+  portable::SubsetTransform(in, out, batch, n_players, matrix, parallel);
+}
+
+template void LaunchSubsetTransformCpu<float>(const float*, float*, Index, int, const Matrix2&,
+                                              Parallel&);
+template void LaunchSubsetTransformCpu<double>(const double*, double*, Index, int, const Matrix2&,
+                                               Parallel&);
+
+const char* SimdLevel() {
+  return kSimd == Simd::kAvx512 ? "avx512" : kSimd == Simd::kAvx2 ? "avx2" : "portable";
+}
+
+}  // namespace jaxinter

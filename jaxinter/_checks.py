@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a wrong argument says: call, argument, expected, got, and what to do. Worded once."""
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def n_players(call: str, argument: str, shape: tuple[int, ...]) -> int:
+    """n of a table ``[..., 2**n]``."""
+    size = shape[-1] if shape else 0
+    if size < 1 or size & (size - 1):
+        raise ValueError(
+            f"{call}: {argument} must have a last axis of length 2**n; got shape {tuple(shape)}"
+        )
+    return size.bit_length() - 1
+
+
+def float_dtype(call: str, argument: str, dtype) -> np.dtype:
+    """The dtype to compute in: floats as they are, half types in float32, integers in float64."""
+    dtype = np.dtype(dtype)
+    if dtype in (np.float32, np.float64):
+        return dtype
+    if jnp.issubdtype(dtype, np.integer) or dtype == np.bool_:
+        return np.dtype(np.float64)
+    if jnp.issubdtype(dtype, np.floating) and dtype.itemsize < 4:
+        return np.dtype(np.float32)
+    raise TypeError(
+        f"{call}: {argument} must hold real numbers (float16, bfloat16, float32, float64, integers "
+        f"or booleans); got dtype {dtype}"
+    )
+
+
+def finite_values(call: str, values: np.ndarray) -> None:
+    """Refuses NaN and infinity by the name of the first sample and coalition that holds one."""
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return
+    *sample, index = (int(i) for i in np.argwhere(bad)[0])
+    players = [i for i in range(index.bit_length()) if index >> i & 1]
+    where = f"sample {sample[0] if len(sample) == 1 else tuple(sample)}, " if sample else ""
+    raise ValueError(
+        f"{call}: values must be finite; got {values[(*sample, index)]} at {where}coalition {index} "
+        f"(players {players} present), {int(bad.sum())} bad entries in all"
+    )
+
+
+def count(call: str, argument: str, value, *, least: int = 0) -> int:
+    """A whole number, at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{call}: {argument} must be a whole number >= {least}; got {value!r}")
+    return int(value)
+
+
+def memory(call: str, n: int, needed: int, available: int, advice: str) -> None:
+    """Refuses what cannot fit, before it is allocated."""
+    if needed > available:
+        raise ValueError(
+            f"{call}: n = {n} players need {needed:,} bytes; this machine has {available:,} free. "
+            f"{advice}"
+        )
+
+
+def free_memory() -> int:
+    """Bytes the kernel would give a new process without swapping (Linux)."""
+    with open("/proc/meminfo") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 62

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads the compiled module and registers its XLA targets. The only file that knows of it."""
+
+import jax
+
+try:
+    from jaxinter import _cpu
+except ImportError as error:
+    raise ImportError(
+        "jaxinter: the compiled module jaxinter._cpu is missing or does not load "
+        f"({error}). Install the package (`pip install .`); a source folder alone has no kernels."
+    ) from error
+
+for _name, _capsule in _cpu.registrations().items():
+    jax.ffi.register_ffi_target(_name, _capsule, platform="cpu")
+
+subset_transform = _cpu.subset_transform
+simd_level = _cpu.simd_level
+thread_limit = _cpu.thread_limit

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""5. `Interactions`: the AND and OR effects of one or many samples, with their certificate."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxinter import _arrays, _checks, masks
+from jaxinter.transform import zeta
+
+__all__ = ["Effect", "Interactions", "load"]
+
+FILE_VERSION = 1
+
+
+class Effect(NamedTuple):
+    """One number I(S): its kind ("AND" or "OR"), the players of S (names where known), its value."""
+
+    kind: str
+    players: tuple
+    effect: float
+
+    @property
+    def order(self) -> int:
+        return len(self.players)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """AND and OR effects that explain a table, and the proof of how sparse they could be.
+
+    For every coalition T (bit i of an index set when player i is present)
+
+        v(T) - residual(T) = bias + sum_{S subset T} AND(S) + sum_{S meets T} OR(S),   S not empty.
+
+    Batch axes lead everywhere. Effects and residual are of the kind and dtype of the values they
+    come from. It is a pytree: jit, vmap and tree.map take it.
+
+    Attributes:
+      and_effects, or_effects: ``[..., 2**n]``, entry 0 is 0, in the units of v.
+      bias: ``[...]``, v(empty).
+      residual: ``[..., 2**n]``, v - reconstruct(), within the noise bound; entry 0 is 0.
+      primal: ``[...]`` float64, sum of absolute effects of exactly what is held here.
+      dual: ``[...]`` float64, proven lower bound on the least possible such sum.
+      gap: ``[...]`` float64, (primal - dual) / primal; 0 when primal is 0.
+      iterations: ``[...]`` int, of the solver.
+      converged: ``[...]`` bool, gap within the tolerance asked for.
+      tie_break: ``[...]`` float64, the eps that chose among optimal splits; 0 for none.
+      player_names: names of the n players, or None.
+    """
+
+    and_effects: Any
+    or_effects: Any
+    bias: Any
+    residual: Any
+    primal: Any
+    dual: Any
+    gap: Any
+    iterations: Any
+    converged: Any
+    tie_break: Any
+    player_names: tuple[str, ...] | None = field(default=None, metadata={"static": True})
+
+    @property
+    def n_players(self) -> int:
+        return self.and_effects.shape[-1].bit_length() - 1
+
+    @property
+    def effects(self) -> Any:
+        """AND then OR effects, ``[..., 2, 2**n]``."""
+        pair = (self.and_effects, self.or_effects)
+        if _arrays.is_torch(self.and_effects):
+            import torch
+
+            return torch.stack(pair, dim=-2)
+        return (jax.numpy if _arrays.is_jax(self.and_effects) else np).stack(pair, axis=-2)
+
+    def reconstruct(self) -> Any:
+        """The table that bias and effects stand for, ``[..., 2**n]``: v - residual."""
+        bias = np.asarray(self.bias) if isinstance(self.bias, np.generic) else self.bias
+        return bias[..., None] + and_or_sum(self.and_effects, self.or_effects)
+
+    def top(self, k: int) -> list[Effect]:
+        """The k strongest effects of one sample by absolute value; ties by kind, then by index."""
+        k = _checks.count("Interactions.top", "k", k)
+        effects = self._one_sample("top")
+        strongest = np.argsort(-np.abs(effects), axis=None, kind="stable")[:k]
+        rows = zip(*np.unravel_index(strongest, effects.shape))
+        return [self._effect(kind, s, effects[kind, s]) for kind, s in rows if effects[kind, s]]
+
+    def salient(self, threshold: Any = None, *, share_of_largest: float | None = None) -> Any:
+        """Which effects are strong, bool ``[..., 2, 2**n]`` (AND, OR): |effect| > threshold.
+
+        Args:
+          threshold: absolute tau, a number or an array over the batch (see `salience_threshold`).
+          share_of_largest: instead, tau = this share of each sample's largest |effect|.
+        """
+        if (threshold is None) == (share_of_largest is None):
+            raise ValueError(
+                "Interactions.salient: give one of threshold and share_of_largest; "
+                f"got {threshold!r} and {share_of_largest!r}"
+            )
+        strength = np.abs(_arrays.to_numpy("Interactions.salient", "effects", self.effects))
+        if share_of_largest is not None:
+            threshold = share_of_largest * strength.max(axis=(-2, -1))
+        tau = np.asarray(threshold)[..., None, None]
+        if not (tau >= 0).all():
+            raise ValueError(f"Interactions.salient: threshold must be >= 0; got {threshold!r}")
+        return _arrays.like((strength > tau) & (strength > 0), self.and_effects)
+
+    def merge_singletons(self) -> "Interactions":
+        """OR({i}) moved into AND({i}), which is the same function of the coalition.
+
+        What is reconstructed does not change; `primal` may fall, and is recomputed.
+        """
+        effects = _arrays.to_numpy("merge_singletons", "effects", self.effects).copy()
+        single = masks.orders(self.n_players) == 1
+        effects[..., 0, single] += effects[..., 1, single]
+        effects[..., 1, single] = 0
+        primal = np.abs(effects).sum(axis=(-2, -1), dtype=np.float64)
+        return replace(
+            self,
+            and_effects=_arrays.like(effects[..., 0, :], self.and_effects),
+            or_effects=_arrays.like(effects[..., 1, :], self.or_effects),
+            primal=_arrays.like(primal, self.primal),
+            gap=_arrays.like(relative_gap(primal, np.asarray(self.dual)), self.gap),
+        )
+
+    def to_pandas(self, threshold: float = 0.0) -> Any:
+        """Long frame of the effects above `threshold`: sample, kind, players, order, effect.
+
+        `sample` is the position in the batch (a tuple for several batch axes, 0 for one sample).
+        """
+        import pandas as pd
+
+        effects = _arrays.to_numpy("Interactions.to_pandas", "effects", self.effects)
+        *batch, kinds, indices = np.nonzero(np.abs(effects) > threshold)
+        members = [self._players(s) for s in indices.tolist()]
+        samples = list(zip(*(axis.tolist() for axis in batch))) if len(batch) > 1 else None
+        return pd.DataFrame(
+            {
+                "sample": samples if samples is not None else batch[0] if batch else 0,
+                "kind": np.where(kinds == 0, "AND", "OR"),
+                "players": members,
+                "order": [len(m) for m in members],
+                "effect": effects[(*batch, kinds, indices)],
+            }
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes one .npz file that `load` reads; replaces `path` only once it is whole."""
+        arrays = {
+            f.name: _arrays.to_numpy("Interactions.save", f.name, getattr(self, f.name))
+            for f in fields(self)
+            if f.name != "player_names"
+        }
+        if self.player_names is not None:
+            arrays["player_names"] = np.array(self.player_names, dtype=str)
+        path = os.fspath(path)
+        folder = os.path.dirname(path) or "."
+        handle, partial = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path), suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, jaxinter_interactions=FILE_VERSION, **arrays)
+            os.replace(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise
+
+    def __len__(self) -> int:
+        if np.ndim(self.bias) == 0:
+            raise TypeError("Interactions: one sample has no len()")
+        return self.bias.shape[0]
+
+    def __getitem__(self, index: Any) -> "Interactions":
+        """The samples at `index` of the batch axes."""
+        if np.ndim(self.bias) == 0:
+            raise IndexError("Interactions: one sample cannot be indexed")
+        if isinstance(index, int) and not -len(self) <= index < len(self):
+            raise IndexError(f"Interactions: index {index} is out of range for {len(self)} samples")
+        return jax.tree.map(lambda x: x[index], self)
+
+    def __iter__(self) -> Iterator["Interactions"]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        batch = f"{'x'.join(map(str, self.bias.shape))} samples of " if np.ndim(self.bias) else ""
+        text = f"Interactions({batch}{self.n_players} players"
+        if _arrays.is_traced(self.primal) or not np.size(self.primal):
+            return text + ")"
+        gap = float(np.max(np.asarray(self.gap)))
+        if not np.ndim(self.bias):
+            text += f", primal {float(self.primal):.6g}"
+        return text + f", gap {'<= ' if np.ndim(self.bias) else ''}{gap:.1e})"
+
+    def _one_sample(self, method: str) -> np.ndarray:
+        if np.ndim(self.bias):
+            raise ValueError(
+                f"Interactions.{method}: takes one sample; got a batch of shape "
+                f"{tuple(self.bias.shape)}. Index it first, as interactions[0].{method}(...)"
+            )
+        return _arrays.to_numpy(f"Interactions.{method}", "effects", self.effects)
+
+    def _players(self, index: int) -> tuple:
+        members = tuple(i for i in range(self.n_players) if index >> i & 1)
+        names = self.player_names
+        return members if names is None else tuple(names[i] for i in members)
+
+    def _effect(self, kind: int, index: int, effect: float) -> Effect:
+        return Effect(("AND", "OR")[kind], self._players(int(index)), float(effect))
+
+
+def and_or_sum(and_effects: Any, or_effects: Any) -> Any:
+    """``sum_{S subset T} AND(S) + sum_{S meets T} OR(S)`` for every T, ``[..., 2**n]``.
+
+    The S that meet T are all S but those within the complement of T, which is index reversal.
+    """
+    missed = zeta(or_effects)
+    missed = missed.flip(-1) if _arrays.is_torch(missed) else missed[..., ::-1]
+    return zeta(and_effects) + missed[..., :1] - missed
+
+
+def relative_gap(primal: Any, dual: Any) -> Any:
+    """(primal - dual) / primal, 0 when primal is 0 and where rounding puts dual above it."""
+    xp = jax.numpy if _arrays.is_jax(primal) else np
+    return xp.maximum(primal - dual, 0.0) / xp.where(primal > 0, primal, 1.0)
+
+
+def load(path: str | os.PathLike) -> Interactions:
+    """Reads what `Interactions.save` wrote, as numpy arrays.
+
+    Raises:
+      ValueError: the file is not a saved `Interactions`, or of a newer version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        version = int(arrays.pop("jaxinter_interactions"))
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"load: {path} is not a file saved by Interactions.save ({error})") from error
+    if version > FILE_VERSION:
+        raise ValueError(
+            f"load: {path} has format {version}; this jaxinter reads up to {FILE_VERSION}. Upgrade it"
+        )
+    names = arrays.pop("player_names", None)
+    scalars = {name: array[()] for name, array in arrays.items()}
+    return Interactions(**scalars, player_names=None if names is None else tuple(names.tolist()))

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""4. Values to effects: the subset Mobius and zeta transforms and their transposes.
+
+Every function takes ``[..., 2**n]``: batch axes lead, the lattice axis is last, bit i of an index is
+set when player i is present. numpy, JAX (also traced), torch and ``__dlpack__`` CPU arrays are
+taken; the result is the same kind. float32 and float64 keep their dtype; integers and booleans are
+computed in float64, half types in float32. NaN and infinity propagate to the coalitions that depend
+on them. The same bits come out for any batch size and thread count.
+
+An alternating sum of 2^n terms amplifies rounding: float32 loses about n*log10(2)/2 of its 7 digits.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from jaxinter import _arrays, _checks, _native
+from jaxinter._primitives import Matrix2, subset_transform
+
+__all__ = [
+    "and_interactions",
+    "mobius",
+    "or_interactions",
+    "superset_mobius",
+    "superset_zeta",
+    "zeta",
+]
+
+# One player's 2x2 factor, row by row; csrc/lattice.h has a step without multiplications for each.
+MOBIUS: Matrix2 = (1, 0, -1, 1)
+ZETA: Matrix2 = (1, 0, 1, 1)
+SUPERSET_MOBIUS: Matrix2 = (1, -1, 0, 1)
+SUPERSET_ZETA: Matrix2 = (1, 1, 0, 1)
+COMPLEMENT_MOBIUS: Matrix2 = (0, 1, 1, -1)
+
+
+def mobius(values: Any, out: Any = None) -> Any:
+    """Subset Mobius transform: ``I(S) = sum_{T subset S} (-1)^(|S|-|T|) v(T)``.
+
+    Args:
+      values: any array ``[..., 2**n]``, the worth of each coalition.
+      out: writable numpy or torch array of the same shape and (promoted) dtype; may be `values`.
+
+    Returns:
+      Effects ``[..., 2**n]`` in the units of `values`; entry 0 is v(empty). `out` if given.
+
+    Raises:
+      ValueError: the last axis is not 2**n long, or `out` does not fit.
+      TypeError: the dtype holds no real numbers, or `out` is of another kind.
+
+    >>> mobius([0.0, 1.0, 2.0, 5.0])  # v({0, 1}) exceeds v({0}) + v({1}) by 2
+    array([0., 1., 2., 2.])
+
+    Source: paper 001, Eq. 2; ``zeta`` is the inverse, O(n 2^n) as it.
+    """
+    return _apply("mobius", MOBIUS, values, out)
+
+
+def zeta(values: Any, out: Any = None) -> Any:
+    """Inverse of `mobius`: ``v(T) = sum_{S subset T} I(S)``. Arguments as `mobius`.
+
+    >>> zeta([0.0, 1.0, 2.0, 2.0])
+    array([0., 1., 2., 5.])
+    """
+    return _apply("zeta", ZETA, values, out)
+
+
+def superset_mobius(values: Any, out: Any = None) -> Any:
+    """Transpose of `mobius`: ``y(S) = sum_{T superset S} (-1)^(|T|-|S|) x(T)``. As `mobius`.
+
+    >>> superset_mobius([0.0, 1.0, 2.0, 5.0])
+    array([ 2., -4., -3.,  5.])
+    """
+    return _apply("superset_mobius", SUPERSET_MOBIUS, values, out)
+
+
+def superset_zeta(values: Any, out: Any = None) -> Any:
+    """Transpose of `zeta`: ``y(S) = sum_{T superset S} x(T)``. Arguments as `mobius`.
+
+    >>> superset_zeta([0.0, 1.0, 2.0, 2.0])
+    array([5., 3., 4., 2.])
+    """
+    return _apply("superset_zeta", SUPERSET_ZETA, values, out)
+
+
+def and_interactions(values: Any) -> Any:
+    """AND interactions (Harsanyi dividends, Mobius coefficients) of a table: `mobius`.
+
+    ``I_and(S)`` is what the players of S contribute only when all of them are present.
+
+    >>> and_interactions([0.0, 1.0, 2.0, 5.0])
+    array([0., 1., 2., 2.])
+
+    Source: paper 001, Eq. 2.
+    """
+    return _apply("and_interactions", MOBIUS, values)
+
+
+def or_interactions(values: Any) -> Any:
+    """OR interactions ``I_or(S) = -sum_{T subset S} (-1)^(|S|-|T|) v(N without T)``, S not empty.
+
+    ``I_or(S)`` is what appears as soon as any player of S is present. Entry 0 is set to 0: the
+    formula read literally gives -v(N) there, which no reconstruction uses.
+
+    >>> or_interactions([0.0, 3.0, 3.0, 3.0])  # any player gives 3: one OR effect
+    array([-0., -0., -0.,  3.])
+
+    Source: paper 001, Eq. 3.
+    """
+    effects = _apply("or_interactions", COMPLEMENT_MOBIUS, values)
+    if _arrays.is_jax(effects):
+        return (-effects).at[..., 0].set(0)
+    effects = -effects
+    effects[..., 0] = 0
+    return effects
+
+
+def _apply(call: str, matrix: Matrix2, values: Any, out: Any = None) -> Any:
+    """One transform of any kind of array; see the module docstring."""
+    if _arrays.is_jax(values):
+        if out is not None:
+            raise TypeError(f"{call}: out must be None for a JAX array, which cannot be written to")
+        values = _arrays.floating_jax(call, "values", values)
+        _checks.n_players(call, "values", values.shape)
+        return subset_transform(values, matrix)
+    if _arrays.is_torch(values):
+        from jaxinter import _torch
+
+        return _torch.apply(call, matrix, values, out)
+    if out is not None and not isinstance(out, np.ndarray):
+        raise TypeError(f"{call}: out must be a numpy array; got {type(out).__name__}")
+    return apply_numpy(call, matrix, _arrays.to_numpy(call, "values", values), out)
+
+
+def apply_numpy(
+    call: str, matrix: Matrix2, values: np.ndarray, out: np.ndarray | None
+) -> np.ndarray:
+    """The kernel on a numpy array: copies only what is not C-contiguous or not of its dtype."""
+    _checks.n_players(call, "values", values.shape)
+    dtype = _checks.float_dtype(call, "values", values.dtype)
+    if out is None:
+        out = np.empty(values.shape, dtype)
+    elif out.shape != values.shape or out.dtype != dtype or not out.flags.writeable:
+        raise ValueError(
+            f"{call}: out must be writable, of shape {values.shape} and dtype {dtype}; got shape "
+            f"{out.shape}, dtype {out.dtype}{'' if out.flags.writeable else ', read-only'}"
+        )
+    source = np.require(values, dtype, "CA")
+    direct = out.flags.c_contiguous and out.flags.aligned
+    overlap = source.ctypes.data != out.ctypes.data and np.may_share_memory(source, out)
+    target = out if direct and not overlap else np.empty(values.shape, dtype)
+    _native.subset_transform(source, target, matrix)
+    if target is not out:
+        out[...] = target
+    return out
