@@ -3,6 +3,7 @@
 
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,15 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinter import _arrays, _checks
+from jaxinter import _arrays, _checks, _native
 from jaxinter.interactions import Interactions, and_or_sum, relative_gap
 from jaxinter.sparse.problem import graph_offset, objective, or_effects
 from jaxinter.sparse.solver import solve
 from jaxinter.transform import mobius
 
-# Samples solved together: each waits for the slowest of its group, and the group's state should stay
-# in cache; measured, see bench/README.md.
-GROUP_ELEMENTS = 1 << 15
+# Table entries solved together in one program. Each sample of a group waits for the slowest. On a CPU
+# small groups, one a thread, were measured fastest (n = 10: one sample); accelerators want width.
+GROUP_ELEMENTS_CPU, GROUP_ELEMENTS = 1 << 10, 1 << 20
 # float64 vectors of 2**n that a sample of a group takes at the peak (state, anchor, temporaries).
 VECTORS_PER_SAMPLE = 30
 
@@ -181,21 +182,31 @@ def _start(start: Any, batch: tuple, size: int) -> np.ndarray | None:
 
 
 def _solve_groups(problem: _Problem) -> dict[str, np.ndarray]:
-    """Solves group after group, each padded to one size so that one program serves all."""
+    """Solves group after group on all threads. The group size depends on n alone (the last group is
+    padded with its last sample), so one program serves any batch, and gives the same bits."""
     samples, size = problem.tables.shape
-    group = max(1, min(GROUP_ELEMENTS // size, samples))
-    parts = []
-    with jax.enable_x64(True):
-        for first in range(0, max(samples, 1), group):
-            rows = np.minimum(np.arange(first, first + group), max(samples - 1, 0))
-            if samples == 0:
-                rows = rows[:0]
-            take = {
-                name: None if getattr(problem, name) is None else getattr(problem, name)[rows]
-                for name in ("tables", "bounds", "ratio", "start")
-            }
+    on_cpu = jax.default_backend() == "cpu"
+    group = max(1, (GROUP_ELEMENTS_CPU if on_cpu else GROUP_ELEMENTS) // size)
+
+    def solve_from(first: int) -> dict[str, np.ndarray]:
+        rows = np.minimum(np.arange(first, first + group), samples - 1)
+        take = {
+            name: None if getattr(problem, name) is None else getattr(problem, name)[rows]
+            for name in ("tables", "bounds", "ratio", "start")
+        }
+        with jax.enable_x64(True):  # of this thread
             part = jax.tree.map(np.asarray, _solve_group(problem._replace(**take)))
-            parts.append(jax.tree.map(lambda x: x[: samples - first], part))
+        return jax.tree.map(lambda x: x[: samples - first], part)
+
+    if samples == 0:
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, _solve_group(problem))
+    with ThreadPoolExecutor(_native.thread_limit() if on_cpu else 1) as threads:
+        try:
+            parts = list(threads.map(solve_from, range(0, samples, group)))
+        except BaseException:  # an interrupt: let go of what has not begun
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
