@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinter import _arrays, _checks, _native
+from jaxinter import _arrays, _checks, _native, _progress
 from jaxinter.interactions import Interactions, and_or_sum, relative_gap
 from jaxinter.sparse.problem import graph_offset, objective, or_effects
 from jaxinter.sparse.solver import solve
@@ -42,6 +42,7 @@ def extract(
     start: Any = None,
     max_iterations: int = 20000,
     throw: bool = True,
+    progress: bool | str = False,
 ) -> Interactions:
     """The sparsest AND-OR explanation of a table of values, with a proof of its sparsity.
 
@@ -63,6 +64,7 @@ def extract(
         all in OR; default: half of v). Changes the time, not the answer beyond tol.
       max_iterations: a sample that needs more is not converged.
       throw: raise on that; False returns it with a warning.
+      progress: show a progress bar over the samples; a string is its title.
 
     Returns:
       `Interactions`: effects and residual of the kind and dtype of `values` (float64 inside).
@@ -92,7 +94,7 @@ def extract(
         with jax.enable_x64(True):
             table = values.astype(jnp.float64).reshape(problem.tables.shape)
             return _result(values, _solve_group(problem._replace(tables=table)))
-    result = _result(values, _solve_groups(problem))
+    result = _result(values, _solve_groups(problem, progress))
     _report(result, tol, max_iterations, throw)
     return result
 
@@ -181,7 +183,7 @@ def _start(start: Any, batch: tuple, size: int) -> np.ndarray | None:
     return np.stack([a, delta], axis=-2).reshape(-1, 2, size)
 
 
-def _solve_groups(problem: _Problem) -> dict[str, np.ndarray]:
+def _solve_groups(problem: _Problem, progress: bool | str) -> dict[str, np.ndarray]:
     """Solves group after group on all threads. The group size depends on n alone (the last group is
     padded with its last sample), so one program serves any batch, and gives the same bits."""
     samples, size = problem.tables.shape
@@ -203,7 +205,10 @@ def _solve_groups(problem: _Problem) -> dict[str, np.ndarray]:
             return jax.tree.map(np.asarray, _solve_group(problem))
     with ThreadPoolExecutor(_native.thread_limit() if on_cpu else 1) as threads:
         try:
-            parts = list(threads.map(solve_from, range(0, samples, group)))
+            starts = range(0, samples, group)
+            solved = threads.map(solve_from, starts)
+            title = progress if isinstance(progress, str) else "extracting"
+            parts = list(_progress.track(solved, title, len(starts)) if progress else solved)
         except BaseException:  # an interrupt: let go of what has not begun
             threads.shutdown(wait=False, cancel_futures=True)
             raise

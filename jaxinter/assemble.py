@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""3a. Masks and an input to masked inputs; maps from the elements of an input to players."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinter import _arrays, _checks
+
+__all__ = ["brightest_patches", "columns", "masked_inputs", "patches"]
+
+BACKGROUND = -1  # the player of elements that belong to none
+
+
+def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
+    """Copies of x with the players outside each coalition replaced by the baseline.
+
+        out[m][e] = x[e]         where players[e] < 0 or masks[m, players[e]]
+                    baseline[e]  elsewhere
+
+    Args:
+      masks: bool ``[m, n]``, True where a player is present.
+      x: any array ``[...]`` (one sample); floats, integers (tokens) and booleans keep their dtype.
+      baseline: broadcasts to x; what replaces an absent player. Of x's dtype or safely cast to it.
+      players: int, broadcasts to x: which player each element belongs to, -1 for none (background,
+        always kept). See `patches`, `columns`.
+
+    Returns:
+      ``[m, *x.shape]``, of the kind and dtype of x (JAX if any argument is). JAX values may be
+      traced, players too.
+
+    >>> masked_inputs([[True, False], [False, True]], np.array([5.0, 6.0, 7.0]), 0.0, [0, 1, -1])
+    array([[5., 0., 7.],
+           [0., 6., 7.]])
+
+    Source: paper 001, section 2.1 (the masked sample x_S).
+    """
+    shape = tuple(np.shape(x))
+    n = np.shape(masks)[-1] if np.ndim(masks) == 2 else -1
+    most = _highest_player(players)
+    if n < 0 or most >= n:
+        raise ValueError(
+            "masked_inputs: masks must be [m, n] with a column for each player "
+            f"(players go up to {most}); got {np.shape(masks)}"
+        )
+    for argument, array in (("players", players), ("baseline", baseline)):
+        _check_broadcasts(argument, np.shape(array), shape)
+    if n == 0:  # nobody to mask: one player that nothing belongs to
+        masks = np.ones((np.shape(masks)[0], 1), bool)
+    if any(_arrays.is_jax(a) for a in (masks, x, baseline, players)):
+        x, players = jnp.asarray(x), jnp.broadcast_to(jnp.asarray(players), shape)
+        keep = jnp.asarray(masks).astype(bool)[:, jnp.maximum(players, 0)] | (players < 0)
+        return jnp.where(keep, x, jnp.asarray(baseline).astype(x.dtype))
+    players = np.broadcast_to(players, shape)
+    masks = _arrays.to_numpy("masked_inputs", "masks", masks).astype(bool)
+    keep = masks[:, np.maximum(players, 0)] | (players < 0)
+    if _arrays.is_torch(x):
+        import torch
+
+        fill = torch.as_tensor(baseline, dtype=x.dtype, device=x.device)
+        return torch.where(torch.from_numpy(keep).to(x.device), x, fill)
+    x = _arrays.to_numpy("masked_inputs", "x", x)
+    fill = _arrays.to_numpy("masked_inputs", "baseline", baseline)
+    return np.where(keep, x, fill.astype(x.dtype))
+
+
+def _highest_player(players: Any) -> int:
+    """-1 where there is none, or where it is not known while tracing."""
+    if _arrays.is_traced(players):
+        return BACKGROUND
+    players = _arrays.to_numpy("masked_inputs", "players", players)
+    if not np.issubdtype(players.dtype, np.integer):
+        raise TypeError(f"masked_inputs: players must be integers; got dtype {players.dtype}")
+    return int(players.max()) if players.size else BACKGROUND
+
+
+def _check_broadcasts(argument: str, got: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    try:
+        fits = np.broadcast_shapes(got, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"masked_inputs: {argument} must broadcast to the shape of x, {shape}; got shape {got}"
+        )
+
+
+def patches(shape: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
+    """Players of an image: the cells of a grid, row by row from the top left.
+
+    Args:
+      shape: ``(height, width)`` or ``(height, width, channels)`` of the image.
+      grid: ``(rows, columns)`` of the grid; cells differ by at most one pixel where it does not divide.
+
+    Returns:
+      int of `shape`: 0 to rows * columns - 1.
+
+    >>> patches((2, 4), (1, 2))
+    array([[0, 0, 1, 1],
+           [0, 0, 1, 1]])
+    """
+    if len(shape) not in (2, 3):
+        raise ValueError(
+            f"patches: shape must be (height, width) or (height, width, channels); got {shape}"
+        )
+    cells = [_checks.count("patches", "grid", g, least=1) for g in grid]
+    if len(cells) != 2 or cells[0] > shape[0] or cells[1] > shape[1]:
+        raise ValueError(
+            f"patches: grid must be (rows, columns), at most one cell a pixel of {shape[:2]}; got {grid}"
+        )
+    row, column = (np.arange(size) * g // size for size, g in zip(shape, cells))
+    cell = row[:, None] * cells[1] + column
+    return np.broadcast_to(cell[(...,) + (None,) * (len(shape) - 2)], shape).copy()
+
+
+def brightest_patches(image: Any, grid: tuple[int, int], k: int) -> np.ndarray:
+    """Players of an image: the k cells of a grid of largest L1 norm; the rest is background.
+
+    Players are numbered in reading order. Ties go to the earlier cell.
+
+    Returns:
+      int of the image's shape: 0 to k - 1, and -1 for background.
+
+    >>> brightest_patches(np.array([[0.0, 1.0, 5.0, 0.0]]), (1, 4), 2)
+    array([[-1,  0,  1, -1]])
+
+    Source: paper 002, appendix J.3 (the k patches of highest L1 norm).
+    """
+    image = _arrays.to_numpy("brightest_patches", "image", image)
+    cells = patches(image.shape, grid)
+    norms = np.bincount(cells.ravel(), np.abs(image).ravel().astype(np.float64))
+    if _checks.count("brightest_patches", "k", k, least=1) > len(norms):
+        raise ValueError(f"brightest_patches: k must be at most {len(norms)} cells; got {k}")
+    chosen = np.sort(np.argsort(-norms, kind="stable")[:k])
+    player_of = np.full(len(norms), BACKGROUND)
+    player_of[chosen] = np.arange(k)
+    return player_of[cells]
+
+
+def columns(n: int, groups: Any = None) -> np.ndarray:
+    """Players of a table row: each of n columns, or given groups of columns.
+
+    Args:
+      n: number of columns.
+      groups: sequences of column numbers, one a player; columns in none are background.
+
+    >>> columns(4, groups=[[0], [2, 3]])
+    array([ 0, -1,  1,  1])
+    """
+    n = _checks.count("columns", "n", n)
+    if groups is None:
+        return np.arange(n)
+    player_of = np.full(n, BACKGROUND)
+    for player, group in enumerate(groups):
+        members = np.asarray(group)
+        if members.size and (members.min() < 0 or members.max() >= n):
+            raise ValueError(f"columns: groups must hold columns 0 to {n - 1}; got {group}")
+        if (player_of[members] != BACKGROUND).any():
+            raise ValueError(f"columns: a column must be in one group only; got {groups}")
+        player_of[members] = player
+    return player_of
