@@ -51,10 +51,13 @@ def to_numpy(call: str, argument: str, x: Any) -> np.ndarray:
 
 
 def like(result: np.ndarray, template: Any) -> Any:
-    """`result` as the kind of array that `template` is."""
+    """`result` as the kind of array that `template` is, with its dtype.
+
+    JAX without x64 cannot hold 64-bit numbers: those stay numpy, with all their digits.
+    """
     if is_torch(template):
         return sys.modules["torch"].from_numpy(np.ascontiguousarray(result))
-    if is_jax(template):
+    if is_jax(template) and jax.dtypes.canonicalize_dtype(result.dtype) == result.dtype:
         return jnp.asarray(result)
     return result
 

@@ -50,8 +50,10 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
         masks = np.ones((np.shape(masks)[0], 1), bool)
     if any(_arrays.is_jax(a) for a in (masks, x, baseline, players)):
         x, players = jnp.asarray(x), jnp.broadcast_to(jnp.asarray(players), shape)
-        keep = jnp.asarray(masks).astype(bool)[:, jnp.maximum(players, 0)] | (players < 0)
-        return jnp.where(keep, x, jnp.asarray(baseline).astype(x.dtype))
+        background = (players < 0)[None]
+        keep = jnp.asarray(masks).astype(bool)[:, jnp.maximum(players, 0)] | background
+        fill = jnp.broadcast_to(jnp.asarray(baseline).astype(x.dtype), shape)
+        return jnp.where(keep, x[None], fill[None])
     players = np.broadcast_to(players, shape)
     masks = _arrays.to_numpy("masked_inputs", "masks", masks).astype(bool)
     keep = masks[:, np.maximum(players, 0)] | (players < 0)

@@ -57,8 +57,8 @@ def log_odds(logits: Any, target: Any) -> Any:
 
 def _log_odds(xp: Any, logsumexp: Any, logits: Any, target: Any) -> Any:
     target = xp.broadcast_to(xp.asarray(target), logits.shape[:-1])[..., None]
-    is_target = xp.arange(logits.shape[-1]) == target
-    others = xp.where(is_target, -xp.inf, logits)
+    classes = xp.broadcast_to(xp.arange(logits.shape[-1], dtype=target.dtype), logits.shape)
+    others = xp.where(classes == target, -xp.inf, logits)
     return xp.take_along_axis(logits, target, axis=-1)[..., 0] - logsumexp(others, axis=-1)
 
 

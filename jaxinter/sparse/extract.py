@@ -242,7 +242,7 @@ def _solve_tables(tables, bounds, ratio, start, tol, tie_break, *, max_iteration
     scalar = jnp.zeros_like(v_empty)
     if v.shape[-1] == 1 or v.shape[0] == 0:  # no players, or no samples
         a, b, dual, eps = v, v, scalar, scalar
-        iterations, converged = scalar.astype(int), scalar == 0
+        iterations, converged = scalar.astype(jnp.int32), scalar == 0
     else:
         s = solve(
             v / unit,

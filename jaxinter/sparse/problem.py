@@ -34,7 +34,8 @@ K_TRANSPOSED: Matrix2 = (1, 0, 1, -1)
 
 def without_empty(x: jax.Array) -> jax.Array:
     """x with 0 at the empty coalition."""
-    return jnp.where(jnp.arange(x.shape[-1]) == 0, 0.0, x)
+    index = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+    return jnp.where(index == 0, 0.0, x)
 
 
 def total(x: jax.Array) -> jax.Array:

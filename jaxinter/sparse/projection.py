@@ -140,10 +140,10 @@ def solve(factors: Rotations | HalfSchur, r: jax.Array) -> jax.Array:
         (r00, r01), (r10, r11) = factors.rotation.tolist()
         rotate: Matrix2 = (r00, r01, r10, r11)
         rotate_back: Matrix2 = (r00, r10, r01, r11)
-        mu = subset_transform(factors.inverse * subset_transform(r, rotate_back), rotate)
-        return without_empty(mu - factors.empty * mu[..., :1])
+        mu = subset_transform(factors.inverse[None] * subset_transform(r, rotate_back), rotate)
+        return without_empty(mu - factors.empty[None] * mu[..., :1])
     high, low = factors.bases
-    coupled = high.T @ r.reshape(-1, len(high), len(low)) @ low
+    coupled = jnp.einsum("ki,skl,lj->sij", high, r.reshape(-1, len(high), len(low)), low)
     rows, row = [], 0
     for (d, paths), blocks in zip(spins(len(high).bit_length() - 1), factors.blocks):
         parts, column = [], 0
@@ -155,7 +155,8 @@ def solve(factors: Rotations | HalfSchur, r: jax.Array) -> jax.Array:
             column += e * others
         rows.append(jnp.concatenate(parts, axis=2))
         row += d * paths
-    return (high @ jnp.concatenate(rows, axis=1) @ low.T).reshape(r.shape)
+    solved = jnp.concatenate(rows, axis=1)
+    return jnp.einsum("ik,skl,jl->sij", high, solved, low).reshape(r.shape)
 
 
 def project(factors: Rotations | HalfSchur, c: jax.Array, kappa: float, t: jax.Array) -> jax.Array:

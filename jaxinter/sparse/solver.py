@@ -55,7 +55,7 @@ class State(NamedTuple):
     upper: jax.Array  # its objective (with eps)
     lower: jax.Array  # best lower bound on that
     dual: jax.Array  # best lower bound on the L1 optimum, over both phases
-    iterations: jax.Array
+    iterations: jax.Array  # float64, as all counts here
     phase_began: jax.Array  # iterations before this phase
     done: jax.Array
 
@@ -202,15 +202,16 @@ def solve(
     def body(s: State) -> State:
         carry = (s.z, s.k, s.anchor, s.tau, s.eps)
         z, k, *_ = jax.lax.fori_loop(0, CHECK_EVERY, step, carry)
-        ran = jnp.where(s.done, 0, CHECK_EVERY)
+        ran = jnp.where(s.done, 0.0, CHECK_EVERY)
         return check(s._replace(z=z, k=k, iterations=s.iterations + ran))
 
     def unfinished(s: State) -> jax.Array:
         return jnp.any(~s.done) & (jnp.max(s.iterations) < max_iterations)
 
     final = jax.lax.while_loop(unfinished, body, initial_state(w, c, bound, start, kappa))
+    iterations = final.iterations.astype(jnp.int32)
     return Solution(
-        final.best[:, 0], final.best[:, 1], final.dual, final.eps, final.iterations, final.done
+        final.best[:, 0], final.best[:, 1], final.dual, final.eps, iterations, final.done
     )
 
 
@@ -244,7 +245,7 @@ def initial_state(
         upper=upper,
         lower=dual,
         dual=dual,
-        iterations=jnp.zeros_like(scalar, dtype=int),
-        phase_began=jnp.zeros_like(scalar, dtype=int),
+        iterations=scalar,
+        phase_began=scalar,
         done=known,
     )

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A strict session: what a careful user may have switched on must not break the library."""
+
+import json
+from pathlib import Path
+
+import hypothesis
+import jax
+import matplotlib
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+matplotlib.use("Agg")
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("default")
+
+DATA = Path(__file__).parent / "data"
+TABLES = ("lstm_sst2_n10", "mnist_lenet_n10")
+
+
+@pytest.fixture(params=TABLES)
+def table_name(request):
+    return request.param
+
+
+@pytest.fixture
+def table(table_name):
+    """Real value tables [samples, 2**10] of a trained network (data/README.md)."""
+    return np.load(DATA / f"{table_name}.npz")["values"]
+
+
+@pytest.fixture
+def optimum(table_name, table):
+    """ratio -> true optima [samples], by an interior point method, relative gap <= 1e-8."""
+    optima = json.loads((DATA / "optima.json").read_text())
+    return lambda ratio: np.array(
+        [optima[f"{table_name}/{row}/{ratio}"]["primal"] for row in range(len(table))]
+    )
+
+
+@pytest.fixture
+def rng(request):
+    """Seeded by the test's name: the same numbers whatever else runs."""
+    return np.random.default_rng(list(request.node.name.encode()))

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input: one clear message each. call -> exception -> what the message must say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxinter as ji
+from jaxinter import _checks
+
+V = np.arange(8.0)
+LOGITS = np.zeros((2, 3))
+MASKS = np.ones((4, 3), bool)
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def with_value(bad, *index):
+    x = np.zeros((2, 8))
+    x[index] = bad
+    return x
+
+
+BAD_CALLS = [
+    # transforms
+    (lambda: ji.mobius(np.ones((3, 6))), ValueError, r"mobius: values .* length 2\*\*n; got shape \(3, 6\)"),
+    (lambda: ji.zeta(np.ones(0)), ValueError, r"zeta: values .* 2\*\*n; got shape \(0,\)"),
+    (lambda: ji.zeta(3.0), ValueError, r"zeta: values .* got shape \(\)"),
+    (lambda: ji.mobius(jnp.ones(6)), ValueError, r"mobius: values .* got shape \(6,\)"),
+    (lambda: jax.jit(ji.mobius)(jnp.ones(6)), ValueError, r"mobius: values .* got shape \(6,\)"),
+    (lambda: ji.mobius(np.ones(4, complex)), TypeError, r"mobius: values must hold real numbers .* got dtype complex128"),
+    (lambda: ji.mobius(np.array(["a", "b"])), TypeError, r"real numbers .* got dtype <U1"),
+    (lambda: ji.mobius(np.ones(4, np.longdouble)), TypeError, r"got dtype float128|got dtype longdouble"),
+    (lambda: ji.mobius([None, 1]), TypeError, r"got dtype object"),
+    (lambda: ji.mobius(V, out=np.empty(4)), ValueError, r"out must be writable, of shape \(8,\)"),
+    (lambda: ji.mobius(V, out=np.empty(8, np.float32)), ValueError, r"dtype float64; got .* dtype float32"),
+    (lambda: ji.mobius(V, out=read_only(V)), ValueError, r"got shape \(8,\), dtype float64, read-only"),
+    (lambda: ji.mobius(V, out=[0] * 8), TypeError, r"out must be a numpy array; got list"),
+    (lambda: ji.mobius(jnp.ones(4), out=np.ones(4)), TypeError, r"out must be None for a JAX array"),
+    # masks
+    (lambda: ji.all_masks(-1), ValueError, r"all_masks: n must be a whole number >= 0; got -1"),
+    (lambda: ji.all_masks(2.5), ValueError, r"all_masks: n must be a whole number"),
+    (lambda: ji.all_masks(50), ValueError, r"all_masks: n = 50 players need [\d,]+ bytes; .* decode"),
+    (lambda: ji.orders(60), ValueError, r"orders: n = 60 players need [\d,]+ bytes"),
+    (lambda: ji.orders(63), ValueError, r"at most 62 players; got 63"),
+    (lambda: ji.decode([8], 3), ValueError, r"decode: indices must be from 0 to 2\*\*3 - 1; got 8 to 8"),
+    (lambda: ji.decode([0.5], 3), TypeError, r"decode: indices must be integers; got dtype float64"),
+    (lambda: ji.encode([[2, 0]]), ValueError, r"encode: masks must be bool \[..., n\]"),
+    (lambda: ji.encode(np.ones((2, 63), bool)), ValueError, r"at most 62 players"),
+    # assembly
+    (lambda: ji.masked_inputs(MASKS, np.ones(4), 0, [0, 1, 2, 3]), ValueError, r"a column for each player \(players go up to 3\); got \(4, 3\)"),
+    (lambda: ji.masked_inputs(MASKS[0], np.ones(3), 0, [0, 1, 2]), ValueError, r"masks must be \[m, n\]"),
+    (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0, 1]), ValueError, r"players must broadcast to the shape of x, \(3,\); got shape \(2,\)"),
+    (lambda: ji.masked_inputs(MASKS, np.ones(3), np.ones((3, 3)), [0, 1, 2]), ValueError, r"baseline must broadcast"),
+    (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0.0, 1, 2]), TypeError, r"players must be integers"),
+    (lambda: ji.patches((8,), (2, 2)), ValueError, r"patches: shape must be \(height, width\)"),
+    (lambda: ji.patches((8, 8), (9, 2)), ValueError, r"patches: grid must be \(rows, columns\)"),
+    (lambda: ji.brightest_patches(np.ones((4, 4)), (2, 2), 5), ValueError, r"k must be at most 4 cells; got 5"),
+    (lambda: ji.columns(3, [[0], [3]]), ValueError, r"columns: groups must hold columns 0 to 2"),
+    (lambda: ji.columns(3, [[0], [0, 1]]), ValueError, r"a column must be in one group only"),
+    # value functions and evaluation
+    (lambda: ji.log_odds(np.zeros((2, 1)), 0), ValueError, r"log_odds: logits .* at least 2 classes; got shape \(2, 1\)"),
+    (lambda: ji.log_odds(LOGITS, 3), ValueError, r"target must be from 0 to 2; got 3 to 3"),
+    (lambda: ji.log_odds(LOGITS, 0.5), TypeError, r"target must be integers"),
+    (lambda: ji.evaluate(lambda m: m.sum(), 3), ValueError, r"value_fn must give \[m\] or \[m, outputs\] .* got shape \(\)"),
+    (lambda: ji.evaluate(lambda m: np.where(m[:, 2], np.nan, 0.0), 3), ValueError, r"finite values; got nan at coalition 4 \(players \[2\] present\)"),
+    (lambda: ji.evaluate(lambda m: m.sum(axis=1), 3, batch_size=0), ValueError, r"batch_size must be a whole number >= 1; got 0"),
+    (lambda: ji.evaluate(lambda m: m.sum(axis=1), 45), ValueError, r"evaluate: n = 45 players need [\d,]+ bytes"),
+    (lambda: ji.evaluate(lambda m: m if m[0, 0] else m.sum(axis=1), 2, batch_size=1), ValueError, r"gave \(\) outputs a coalition, then \(2,\)"),
+    # extraction
+    (lambda: ji.extract(np.ones(6)), ValueError, r"extract: values must have a last axis of length 2\*\*n; got shape \(6,\)"),
+    (lambda: ji.extract(with_value(np.nan, 1, 5)), ValueError, r"extract: values must be finite; got nan at sample 1, coalition 5 \(players \[0, 2\] present\), 1 bad"),
+    (lambda: ji.extract(with_value(np.inf, 0, 0)[0]), ValueError, r"got inf at coalition 0 \(players \[\] present\)"),
+    (lambda: ji.extract(np.ones(4, complex)), TypeError, r"extract: values must hold real numbers"),
+    (lambda: ji.extract(V, noise_ratio=-0.1), ValueError, r"noise_ratio must be finite and >= 0; got -0.1"),
+    (lambda: ji.extract(V, noise_bound=np.nan), ValueError, r"noise_bound must be finite and >= 0"),
+    (lambda: ji.extract(V, noise_ratio=0.1, noise_bound=0.1), ValueError, r"give one of noise_ratio and noise_bound"),
+    (lambda: ji.extract(V, noise_bound=np.ones(3)), ValueError, r"noise_bound must broadcast to the batch shape \(\); got shape \(3,\)"),
+    (lambda: ji.extract(V, tol=0), ValueError, r"tol must be a number > 0; got 0"),
+    (lambda: ji.extract(V, tie_break=-1), ValueError, r"tie_break must be a number >= 0; got -1"),
+    (lambda: ji.extract(V, max_iterations=0), ValueError, r"max_iterations must be a whole number >= 1"),
+    (lambda: ji.extract(V, start=np.ones(4)), ValueError, r"start must have shape \(8,\); got \(4,\)"),
+    (lambda: ji.extract(V, start=np.full(8, np.nan)), ValueError, r"extract: start: values must be finite"),
+    (lambda: jax.jit(ji.extract)(jnp.ones(8)), TypeError, r"throw must be False for traced values"),
+    # results
+    (lambda: ji.extract(V[None]).top(3), ValueError, r"Interactions.top: takes one sample; got a batch of shape \(1,\)"),
+    (lambda: ji.extract(V).top(-1), ValueError, r"top: k must be a whole number >= 0"),
+    (lambda: ji.extract(V).salient(), ValueError, r"give one of threshold and share_of_largest"),
+    (lambda: ji.extract(V).salient(-1), ValueError, r"threshold must be >= 0; got -1"),
+    (lambda: ji.salience_threshold(V, ratio=-1), ValueError, r"ratio must be >= 0"),
+    (lambda: ji.salience_threshold(np.ones(3)), ValueError, r"salience_threshold: values must have a last axis"),
+]
+
+
+@pytest.mark.parametrize(("call", "exception", "message"), BAD_CALLS, ids=[m for *_, m in BAD_CALLS])
+def test_bad_call(call, exception, message):
+    with pytest.raises(exception, match=message):
+        call()
+
+
+def test_torch_tensors_are_told_what_to_do():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="out must be a torch tensor; got ndarray"):
+        ji.mobius(torch.ones(4), out=np.ones(4))
+    with pytest.raises(ValueError, match="tensors that require grad; detach them"):
+        ji.mobius(torch.ones(4, requires_grad=True), out=torch.ones(4))
+    with pytest.raises(ValueError, match=r"must be on the CPU; got a tensor on meta. Use .cpu\(\)"):
+        ji.mobius(torch.ones(4, device="meta"))
+
+
+def test_more_players_than_memory_holds(monkeypatch):
+    """n and the bytes are said before anything is allocated."""
+    monkeypatch.setattr(_checks, "free_memory", lambda: 100_000)
+    with pytest.raises(ValueError, match=r"extract: n = 10 players need 245,760 bytes; .* 100,000 free"):
+        ji.extract(np.ones(1024))
+
+
+def test_native_door_refuses_what_python_should_have_checked():
+    from jaxinter import _native
+
+    with pytest.raises(ValueError, match="C-contiguous arrays of one shape and dtype"):
+        _native.subset_transform(np.ones(4), np.ones(8), (1, 0, -1, 1))
+    with pytest.raises(ValueError, match=r"length 2\*\*n"):
+        _native.subset_transform(np.ones(6), np.ones(6), (1, 0, -1, 1))
+    with pytest.raises(ValueError, match="read-only|not writeable"):
+        _native.subset_transform(V, read_only(V), (1, 0, -1, 1))
+
+
+def test_ffi_handler_refuses_with_operand_and_operation():
+    from jaxinter._primitives import subset_transform
+
+    with pytest.raises(Exception, match=r"jaxinter_subset_transform: operand must have .* got 6"):
+        subset_transform(jnp.ones(6), (1, 0, -1, 1)).block_until_ready()

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages 5 and 7: `Interactions`, files, tables, and the axioms and laws of their statistics."""
+
+import os
+from math import comb
+
+import jax
+import numpy as np
+import pytest
+import reference
+
+import jaxinter as ji
+
+
+@pytest.fixture
+def batch(rng):
+    return ji.extract(rng.normal(size=(3, 32)), noise_ratio=0.05, tol=1e-3)
+
+
+@pytest.fixture
+def one(batch):
+    return batch[0]
+
+
+def test_reconstruct_equals_the_definition(one):
+    expected = reference.reconstruct(one.bias, one.and_effects, one.or_effects)
+    np.testing.assert_allclose(one.reconstruct(), expected, atol=1e-12)
+
+
+def test_top_is_sorted_and_named(one):
+    effects = one.top(7)
+    assert len(effects) == 7
+    sizes = [abs(e.effect) for e in effects]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == np.abs(one.effects).max()
+    for e in effects:
+        source = one.and_effects if e.kind == "AND" else one.or_effects
+        assert source[sum(1 << p for p in e.players)] == e.effect
+        assert e.order == len(e.players)
+    assert len(one.top(10_000)) == np.count_nonzero(one.effects)
+
+
+def test_player_names_travel(one, tmp_path):
+    from dataclasses import replace
+
+    named = replace(one, player_names=("a", "b", "c", "d", "e"))
+    assert set("abcde") >= {p for e in named.top(5) for p in e.players}
+    named.save(tmp_path / "named.npz")
+    assert ji.load(tmp_path / "named.npz").player_names == tuple("abcde")
+    assert {p for players in named.to_pandas()["players"] for p in players} <= set("abcde")
+
+
+def test_salient(batch):
+    tau = np.array([0.1, 0.5, 2.0])
+    expected = np.abs(batch.effects) > tau[:, None, None]
+    np.testing.assert_array_equal(batch.salient(tau), expected)
+    largest = np.abs(batch.effects).max(axis=(1, 2))
+    np.testing.assert_array_equal(batch.salient(share_of_largest=0.2), batch.salient(0.2 * largest))
+    assert not batch.salient(0.0)[..., 0].any()
+
+
+def test_merge_singletons_keeps_the_function_and_recomputes_the_certificate(batch):
+    merged = batch.merge_singletons()
+    np.testing.assert_allclose(merged.reconstruct(), batch.reconstruct(), atol=1e-12)
+    assert not merged.or_effects[:, ji.orders(5) == 1].any()
+    np.testing.assert_allclose(merged.primal, np.abs(merged.effects).sum(axis=(1, 2)))
+    assert (merged.primal <= batch.primal * (1 + 1e-12)).all()
+    assert (merged.gap <= batch.gap + 1e-12).all()
+    np.testing.assert_array_equal(merged.dual, batch.dual)
+
+
+def test_to_pandas_lists_every_effect_above_the_threshold(batch, one):
+    frame = batch.to_pandas(threshold=0.05)
+    assert len(frame) == (np.abs(batch.effects) > 0.05).sum()
+    row = frame.iloc[5]
+    index = sum(1 << p for p in row["players"])
+    source = batch.and_effects if row["kind"] == "AND" else batch.or_effects
+    assert source[row["sample"], index] == row["effect"]
+    assert (frame["order"] == frame["players"].map(len)).all()
+    assert (one.to_pandas()["sample"] == 0).all()
+
+
+def test_indexing_len_iteration_and_repr(batch):
+    assert len(batch) == 3
+    assert [s.primal for s in batch] == batch.primal.tolist()
+    assert len(batch[1:]) == 2
+    assert batch[-1].bias == batch.bias[2]
+    assert "3 samples of 5 players" in repr(batch)
+    assert "primal" in repr(batch[0])
+    with pytest.raises(IndexError, match="out of range for 3 samples"):
+        batch[3]
+    with pytest.raises(TypeError, match="one sample has no len"):
+        len(batch[0])
+    with pytest.raises(AttributeError):
+        batch.primal = 0
+
+
+def test_is_a_pytree(batch):
+    doubled = jax.tree.map(lambda x: 2 * x, batch)
+    np.testing.assert_array_equal(doubled.and_effects, 2 * batch.and_effects)
+    assert doubled.n_players == 5
+
+
+class TestFiles:
+    def test_round_trip(self, batch, one, tmp_path):
+        for result in (batch, one):
+            path = tmp_path / "result"
+            result.save(path)
+            loaded = ji.load(path)
+            for name in ("and_effects", "or_effects", "bias", "residual", "gap", "converged"):
+                np.testing.assert_array_equal(getattr(loaded, name), getattr(result, name))
+            assert loaded.and_effects.dtype == result.and_effects.dtype
+            assert repr(loaded) == repr(result)
+
+    def test_a_failed_save_leaves_the_old_file(self, batch, one, tmp_path, monkeypatch):
+        path = tmp_path / "result.npz"
+        one.save(path)
+
+        def fail(*args, **kwargs):
+            args[0].write(b"half")
+            raise OSError("disk full")
+
+        monkeypatch.setattr(np, "savez", fail)
+        with pytest.raises(OSError, match="disk full"):
+            batch.save(path)
+        assert os.listdir(tmp_path) == ["result.npz"]
+        assert ji.load(path).primal == one.primal
+
+    def test_other_files_are_refused(self, tmp_path):
+        np.savez(tmp_path / "other.npz", x=1)
+        (tmp_path / "text.npz").write_text("hello")
+        np.savez(tmp_path / "newer.npz", jaxinter_interactions=99)
+        for name in ("other.npz", "text.npz"):
+            with pytest.raises(ValueError, match="is not a file saved by Interactions.save"):
+                ji.load(tmp_path / name)
+        with pytest.raises(ValueError, match="has format 99"):
+            ji.load(tmp_path / "newer.npz")
+        with pytest.raises(FileNotFoundError):
+            ji.load(tmp_path / "missing.npz")
+
+
+class TestOrderStrength:
+    def test_equals_the_definition(self, batch):
+        strength = ji.order_strength(batch)
+        for sample in range(3):
+            positive, negative = reference.order_strength(
+                batch.and_effects[sample], batch.or_effects[sample], 5
+            )
+            np.testing.assert_allclose(strength.positive[sample], positive, atol=1e-12)
+            np.testing.assert_allclose(strength.negative[sample], negative, atol=1e-12)
+        np.testing.assert_array_equal(strength.orders, [1, 2, 3, 4, 5])
+
+    def test_laws(self, batch, rng):
+        strength = ji.order_strength(batch)
+        total = (strength.positive + strength.negative).sum(axis=-1)
+        np.testing.assert_allclose(total, batch.primal, rtol=1e-12)
+        rise = batch.reconstruct()[:, -1] - batch.bias
+        np.testing.assert_allclose((strength.positive - strength.negative).sum(axis=-1), rise)
+
+    def test_threshold_and_jax(self, batch):
+        strength = ji.order_strength(batch, threshold=0.3)
+        kept = np.where(np.abs(batch.effects) > 0.3, np.abs(batch.effects), 0).sum(axis=(1, 2))
+        np.testing.assert_allclose((strength.positive + strength.negative).sum(axis=-1), kept)
+        with jax.enable_x64(True):
+            on_device = jax.tree.map(jax.numpy.asarray, batch)
+            jitted = jax.jit(ji.order_strength)(on_device)
+        np.testing.assert_allclose(jitted.positive, ji.order_strength(batch).positive, rtol=1e-12)
+
+
+def test_salience_threshold(rng):
+    v = rng.normal(size=(4, 5, 8))
+    expected = 0.05 * np.mean([abs(row[-1] - row[0]) for row in v.reshape(-1, 8)])
+    assert np.isclose(ji.salience_threshold(v, ratio=0.05), expected)
+    assert ji.salience_threshold(np.zeros((0, 8))) == 0.0
+
+
+class TestAxioms:
+    """SPEC of the papers (002, section 2; 001, appendix B) for AND of v and OR of v."""
+
+    n = 5
+
+    @pytest.fixture
+    def v(self, rng):
+        return rng.normal(size=32)
+
+    @property
+    def index(self):
+        return np.arange(32)
+
+    def test_efficiency(self, v):
+        assert np.isclose(ji.and_interactions(v).sum(), v[-1])
+        assert np.isclose(ji.or_interactions(v).sum(), v[-1] - v[0])
+
+    def test_dummy(self, v):
+        i = 2
+        without = self.index & ~(1 << i)
+        v = v[without] + np.where(self.index >> i & 1, 1.5, 0.0)
+        has_i = (self.index >> i & 1).astype(bool)
+        for effects in (ji.and_interactions(v), ji.or_interactions(v)):
+            np.testing.assert_allclose(effects[has_i & (self.index != 1 << i)], 0, atol=1e-12)
+            assert np.isclose(effects[1 << i], 1.5)
+
+    def test_symmetry_and_anonymity(self, v):
+        swap = ji.encode(ji.decode(self.index, 5)[:, [1, 0, 2, 3, 4]])
+        for f in (ji.and_interactions, ji.or_interactions):
+            np.testing.assert_allclose(f(v[swap]), f(v)[swap], atol=1e-12)
+            symmetric = f((v + v[swap]) / 2)
+            np.testing.assert_allclose(symmetric, symmetric[swap], atol=1e-12)
+
+    def test_recursion(self, v):
+        i = 3
+        without = self.index[(self.index >> i & 1) == 0]
+        present = ji.mobius(v[without | 1 << i])  # the game of the others, i present
+        effects = ji.mobius(v)
+        np.testing.assert_allclose(effects[without | 1 << i], present - effects[without], atol=1e-12)
+
+    def test_interaction_distribution(self):
+        planted = 0b10110
+        v = np.where(self.index & planted == planted, 7.0, 0.0)
+        np.testing.assert_allclose(ji.and_interactions(v), np.where(self.index == planted, 7.0, 0))
+        v = np.where(self.index & planted != 0, 7.0, 0.0)
+        np.testing.assert_allclose(ji.or_interactions(v), np.where(self.index == planted, 7.0, 0))
+
+    def test_or_is_minus_and_of_the_inverted_game(self, v):
+        np.testing.assert_allclose(ji.or_interactions(v)[1:], ji.mobius(-v[::-1])[1:], atol=1e-12)
+        signed = (-1.0) ** (ji.orders(5) + 1) * ji.superset_zeta(ji.mobius(v))
+        np.testing.assert_allclose(ji.or_interactions(v)[1:], signed[1:], atol=1e-12)
+
+    def test_joint_efficiency_and_shapley_value(self, v):
+        result = ji.extract(v, tol=1e-3)
+        total = result.and_effects.sum() + result.or_effects.sum()
+        assert np.isclose(total, v[-1] - v[0])
+        shares = (result.and_effects + result.or_effects) / np.maximum(ji.orders(5), 1)
+        members = ji.all_masks(5)
+        for i in range(5):
+            others = self.index[~members[:, i]]
+            k = ji.orders(5)[others]
+            weight = np.array([1 / (5 * comb(4, size)) for size in k])
+            shapley = (weight * (v[others | 1 << i] - v[others])).sum()
+            assert np.isclose(shares[members[:, i]].sum(), shapley)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages 1 to 3: value functions, masks, assembly, evaluation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxinter as ji
+
+
+@pytest.mark.parametrize("n", range(7))
+def test_masks_orders_and_indices(n):
+    masks = ji.all_masks(n)
+    assert masks.shape == (2**n, n)
+    assert masks.dtype == bool
+    for s in range(2**n):
+        assert [i for i in range(n) if masks[s, i]] == [i for i in range(n) if s >> i & 1]
+    np.testing.assert_array_equal(ji.orders(n), masks.sum(axis=1))
+
+
+@given(st.integers(1, 62).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, 2**n - 1))))
+def test_encode_inverts_decode(case):
+    n, index = case
+    mask = ji.decode(index, n)
+    assert ji.encode(mask) == index
+    assert ji.encode(mask.astype(int)) == index
+    assert mask.sum() == bin(index).count("1")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "int32", "int64"])
+@pytest.mark.parametrize("kind", ["numpy", "jax", "traced", "torch"])
+def test_masked_inputs_element_by_element(kind, dtype, rng):
+    x = rng.integers(1, 100, size=(4, 6, 2)).astype(jnp.dtype(dtype))
+    baseline = rng.integers(1, 100, size=(6, 2)).astype(x.dtype)
+    players = rng.integers(-1, 5, size=(4, 6, 1))
+    masks = rng.random((7, 5)) < 0.5
+    expected = np.stack([np.broadcast_to(x, x.shape)] * 7).copy()
+    for m in range(7):
+        for i, j, k in np.ndindex(*x.shape):
+            player = players[i, j, 0]
+            if player >= 0 and not masks[m, player]:
+                expected[m, i, j, k] = baseline[j, k]
+    if kind == "torch":
+        torch = pytest.importorskip("torch")
+        if dtype == "bfloat16":
+            t = torch.from_numpy(x.astype(np.float32)).bfloat16()
+            got = ji.masked_inputs(masks, t, baseline.astype(np.float32), players).float().numpy()
+        else:
+            got = ji.masked_inputs(masks, torch.from_numpy(x), baseline, players).numpy()
+    elif kind == "numpy":
+        got = ji.masked_inputs(masks, x, baseline, players)
+        assert got.dtype == x.dtype
+    else:
+        with jax.enable_x64(True):
+            f = jax.jit(ji.masked_inputs) if kind == "traced" else ji.masked_inputs
+            got = f(jnp.asarray(masks), jnp.asarray(x), jnp.asarray(baseline), jnp.asarray(players))
+            assert got.dtype == x.dtype
+    np.testing.assert_array_equal(np.asarray(got, np.float64), expected.astype(np.float64))
+
+
+def test_masked_inputs_without_players_keeps_the_input():
+    out = ji.masked_inputs(np.zeros((1, 0), bool), np.arange(3), 9, -1)
+    np.testing.assert_array_equal(out, [[0, 1, 2]])
+
+
+def test_patches_and_columns():
+    cells = ji.patches((28, 28, 3), (4, 4))
+    assert cells.shape == (28, 28, 3)
+    for row, column in np.ndindex(4, 4):
+        block = cells[7 * row : 7 * row + 7, 7 * column : 7 * column + 7]
+        assert (block == 4 * row + column).all()
+    uneven = ji.patches((5, 7), (2, 3))
+    assert {int(n) for n in np.bincount(uneven.ravel())} <= {4, 6, 9}
+    np.testing.assert_array_equal(ji.columns(3), [0, 1, 2])
+    np.testing.assert_array_equal(ji.columns(4, [[3], [0, 1]]), [1, 1, -1, 0])
+
+
+def test_brightest_patches_are_the_largest_l1_norms(rng):
+    image = rng.normal(size=(8, 8))
+    norms = np.abs(image).reshape(4, 2, 4, 2).sum(axis=(1, 3)).ravel()
+    players = ji.brightest_patches(image, (4, 4), 5)
+    chosen = sorted(np.argsort(-norms)[:5])
+    for player, cell in enumerate(chosen):
+        assert (players[ji.patches((8, 8), (4, 4)) == cell] == player).all()
+    assert (players == -1).sum() == 11 * 4
+
+
+class TestLogOdds:
+    def test_equals_the_definition_and_survives_saturation(self, rng):
+        logits = rng.normal(size=(5, 4)) * 3
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(ji.log_odds(logits, 2), np.log(p[:, 2] / (1 - p[:, 2])))
+        target = np.array([0, 1, 2, 3, 0])
+        chosen = p[np.arange(5), target]
+        np.testing.assert_allclose(ji.log_odds(logits, target), np.log(chosen / (1 - chosen)))
+        assert ji.log_odds(np.array([300.0, 0.0, -np.inf], np.float32), 0) == 300
+        assert ji.log_odds(np.array([-1e30, 0.0]), 0) == -1e30
+
+    def test_same_for_every_framework_with_a_gradient(self, rng):
+        logits = rng.normal(size=(3, 4)).astype(np.float32)
+        expected = ji.log_odds(logits, 1)
+        assert expected.dtype == np.float32
+        np.testing.assert_allclose(ji.log_odds(jnp.asarray(logits), 1), expected, rtol=1e-5)
+        grad = jax.grad(lambda z: ji.log_odds(z, 1).sum())(jnp.asarray(logits))
+        np.testing.assert_allclose(grad[:, 1], 1.0)
+        torch = pytest.importorskip("torch")
+        got = ji.log_odds(torch.from_numpy(logits), torch.tensor(1))
+        np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
+
+
+class TestEvaluate:
+    @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
+    def test_every_coalition_once_in_order(self, batch_size):
+        seen = []
+
+        def value_fn(masks):
+            seen.extend(ji.encode(masks).tolist())
+            return masks @ np.array([1.0, 2.0, 4.0])
+
+        np.testing.assert_array_equal(ji.evaluate(value_fn, 3, batch_size=batch_size), np.arange(8))
+        assert seen == list(range(8))
+
+    def test_outputs_lead_and_any_array_is_taken(self):
+        def value_fn(masks):
+            return jnp.asarray(masks).astype(jnp.float32)
+
+        table = ji.evaluate(value_fn, 3, batch_size=4, progress="running")
+        assert table.dtype == np.float32
+        np.testing.assert_array_equal(table, ji.all_masks(3).T)
+
+    def test_no_players(self):
+        np.testing.assert_array_equal(ji.evaluate(lambda masks: masks.sum(axis=1) + 3, 0), [3.0])
+
+    def test_a_model_that_raises_is_heard(self):
+        def value_fn(masks):
+            raise RuntimeError("out of memory")
+
+        with pytest.raises(RuntimeError, match="out of memory"):
+            ji.evaluate(value_fn, 3)
