@@ -67,8 +67,8 @@ class XlaThreads : public Parallel {
  public:
   explicit XlaThreads(ffi::ThreadPool pool)
       : pool_(pool),
-        threads_(std::min(ThreadLimit(), static_cast<int>(std::max<int64_t>(
-                                             1, pool.num_threads())))) {}
+        threads_(
+            std::min(ThreadLimit(), static_cast<int>(std::max<int64_t>(1, pool.num_threads())))) {}
 
   int threads() const override { return threads_; }
 
@@ -162,10 +162,10 @@ void SubsetTransformArrays(const py::array& in, py::array& out, std::array<doubl
   };
   const bool is_float = py::isinstance<py::array_t<float>>(in);
   if (!contiguous(in) || !contiguous(out) || in.nbytes() != out.nbytes() ||
-      !in.dtype().is(out.dtype()) ||
-      !(is_float || py::isinstance<py::array_t<double>>(in))) {
-    throw py::value_error("_cpu.subset_transform: in and out must be C-contiguous arrays of one "
-                          "shape and dtype, float32 or float64");
+      !in.dtype().is(out.dtype()) || !(is_float || py::isinstance<py::array_t<double>>(in))) {
+    throw py::value_error(
+        "_cpu.subset_transform: in and out must be C-contiguous arrays of one "
+        "shape and dtype, float32 or float64");
   }
   const Index size = in.shape(in.ndim() - 1);
   Tables tables;

@@ -67,8 +67,8 @@ JAXINTER_INLINE Vector<T> FlipLanes(const Vector<T>& x) {
   } else if constexpr (Simd<T>::kLanes == 4) {
     return __builtin_shuffle(x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit});
   } else if constexpr (Simd<T>::kLanes == 8) {
-    return __builtin_shuffle(x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit, 4 ^ kBit, 5 ^ kBit,
-                                  6 ^ kBit, 7 ^ kBit});
+    return __builtin_shuffle(
+        x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit, 4 ^ kBit, 5 ^ kBit, 6 ^ kBit, 7 ^ kBit});
   } else {
     return __builtin_shuffle(
         x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit, 4 ^ kBit, 5 ^ kBit, 6 ^ kBit, 7 ^ kBit,

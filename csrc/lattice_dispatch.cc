@@ -4,14 +4,14 @@
 
 namespace jaxinter {
 
-#define JAXINTER_DECLARE(simd)                                                         \
-  namespace simd {                                                                     \
-  template <class T>                                                                   \
-  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&);           \
-  extern template void SubsetTransform<float>(const float*, float*, Index, int,        \
-                                              const Matrix2&, Parallel&);              \
-  extern template void SubsetTransform<double>(const double*, double*, Index, int,     \
-                                               const Matrix2&, Parallel&);             \
+#define JAXINTER_DECLARE(simd)                                                                     \
+  namespace simd {                                                                                 \
+  template <class T>                                                                               \
+  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&);                       \
+  extern template void SubsetTransform<float>(const float*, float*, Index, int, const Matrix2&,    \
+                                              Parallel&);                                          \
+  extern template void SubsetTransform<double>(const double*, double*, Index, int, const Matrix2&, \
+                                               Parallel&);                                         \
   }
 JAXINTER_DECLARE(portable)
 #if defined(__x86_64__)

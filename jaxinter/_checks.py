@@ -39,8 +39,8 @@ def finite_values(call: str, values: np.ndarray) -> None:
     players = [i for i in range(index.bit_length()) if index >> i & 1]
     where = f"sample {sample[0] if len(sample) == 1 else tuple(sample)}, " if sample else ""
     raise ValueError(
-        f"{call}: values must be finite; got {values[(*sample, index)]} at {where}coalition {index} "
-        f"(players {players} present), {int(bad.sum())} bad entries in all"
+        f"{call}: values must be finite; got {values[(*sample, index)]} at {where}coalition "
+        f"{index} (players {players} present), {int(bad.sum())} bad entries in all"
     )
 
 

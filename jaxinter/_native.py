@@ -4,7 +4,7 @@
 import jax
 
 try:
-    from jaxinter import _cpu
+    from jaxinter import _cpu  # type: ignore[attr-defined]
 except ImportError as error:
     raise ImportError(
         "jaxinter: the compiled module jaxinter._cpu is missing or does not load "

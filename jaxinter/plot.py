@@ -49,8 +49,8 @@ def effects_on_patches(
     """An image, then its k strongest interactions drawn on the patches they join.
 
     In each panel the patches of one interaction show the image in full contrast inside a frame; the
-    rest is faded. A solid frame is an AND (its patches must all be there), a dashed one an OR (any of
-    them will do); orange raises the output, blue lowers it. AND and OR of one patch are merged.
+    rest is faded. A solid frame is an AND (its patches must all be there), a dashed one an OR (any
+    of them will do); orange raises the output, blue lowers it. AND and OR of one patch are merged.
 
     Args:
       image: ``[height, width]`` or ``[height, width, channels]``.

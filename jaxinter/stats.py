@@ -35,11 +35,11 @@ def order_strength(interactions: Interactions, threshold: Any = None) -> OrderSt
 
     Args:
       interactions: one or many samples, as extracted (singletons unmerged).
-      threshold: count only effects with |effect| > threshold (a number, or an array over the batch).
+      threshold: count only |effect| > threshold (a number, or an array over the batch).
 
     Returns:
-      `OrderStrength`, ``[..., n]`` for orders 1 to n. Without a threshold, positive + negative sums
-      to `primal`, and positive - negative to v(full) - v(empty) less the residual.
+      `OrderStrength`, ``[..., n]`` for orders 1 to n. Without a threshold, positive + negative
+      sums to `primal`, and positive - negative to v(full) - v(empty) less the residual.
 
     Source: paper 001, Eq. 4 (the printed minus covers both terms).
     """
@@ -50,7 +50,7 @@ def order_strength(interactions: Interactions, threshold: Any = None) -> OrderSt
     if xp is np:
         effects = _arrays.to_numpy("order_strength", "effects", effects)
     order_of = masks.orders(interactions.n_players)
-    # Order by order over the coalitions of that order, AND and OR together, in float64 where there is.
+    # Order by order over the coalitions of that order, AND and OR together.
     of_order = [np.flatnonzero(order_of == m) for m in range(1, interactions.n_players + 1)]
     sides = []
     for sign in (1, -1):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """4. Values to effects: the subset Mobius and zeta transforms and their transposes.
 
-Every function takes ``[..., 2**n]``: batch axes lead, the lattice axis is last, bit i of an index is
-set when player i is present. numpy, JAX (also traced), torch and ``__dlpack__`` CPU arrays are
+Every function takes ``[..., 2**n]``: batch axes lead, the lattice axis is last, bit i of an index
+is set when player i is present. numpy, JAX (also traced), torch and ``__dlpack__`` CPU arrays are
 taken; the result is the same kind. float32 and float64 keep their dtype; integers and booleans are
 computed in float64, half types in float32. NaN and infinity propagate to the coalitions that depend
 on them. The same bits come out for any batch size and thread count.
 
-An alternating sum of 2^n terms amplifies rounding: float32 loses about n*log10(2)/2 of its 7 digits.
+An alternating sum of 2^n terms amplifies rounding: float32 loses about n*log10(2)/2 of its 7
+digits.
 """
 
 from typing import Any
@@ -103,14 +104,14 @@ def or_interactions(values: Any) -> Any:
     formula read literally gives -v(N) there, which no reconstruction uses.
 
     >>> or_interactions([0.0, 3.0, 3.0, 3.0])  # any player gives 3: one OR effect
-    array([-0., -0., -0.,  3.])
+    array([0., 0., 0., 3.])
 
     Source: paper 001, Eq. 3.
     """
     effects = _apply("or_interactions", COMPLEMENT_MOBIUS, values)
     if _arrays.is_jax(effects):
-        return (-effects).at[..., 0].set(0)
-    effects = -effects
+        return (0 - effects).at[..., 0].set(0)
+    effects = 0 - effects  # not -effects: no negative zeros
     effects[..., 0] = 0
     return effects
 
@@ -145,7 +146,7 @@ def apply_numpy(
             f"{call}: out must be writable, of shape {values.shape} and dtype {dtype}; got shape "
             f"{out.shape}, dtype {out.dtype}{'' if out.flags.writeable else ', read-only'}"
         )
-    source = np.require(values, dtype, "CA")
+    source = np.require(values, dtype, ["C", "A"])
     direct = out.flags.c_contiguous and out.flags.aligned
     overlap = source.ctypes.data != out.ctypes.data and np.may_share_memory(source, out)
     target = out if direct and not overlap else np.empty(values.shape, dtype)

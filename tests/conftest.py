@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A strict session: what a careful user may have switched on must not break the library."""
 
+import importlib
 import json
+import os
 from pathlib import Path
 
 import hypothesis
@@ -44,3 +46,11 @@ def optimum(table_name, table):
 def rng(request):
     """Seeded by the test's name: the same numbers whatever else runs."""
     return np.random.default_rng(list(request.node.name.encode()))
+
+
+@pytest.fixture
+def torch():
+    """torch where it is installed; with JAXINTER_REQUIRE_TORCH set (CI), missing is an error."""
+    if os.environ.get("JAXINTER_REQUIRE_TORCH"):
+        return importlib.import_module("torch")
+    return pytest.importorskip("torch")

@@ -49,8 +49,7 @@ def or_interactions(v):
     """I_or(S) = -sum_{T subset S} (-1)^(|S|-|T|) v(N without T); 0 for the empty coalition."""
     full = len(v) - 1
     effects = [
-        -sum((-1.0) ** (size(s) - size(t)) * v[full ^ t] for t in subsets(s))
-        for s in range(len(v))
+        -sum((-1.0) ** (size(s) - size(t)) * v[full ^ t] for t in subsets(s)) for s in range(len(v))
     ]
     return np.array([0.0, *effects[1:]])
 

@@ -26,6 +26,8 @@ def with_value(bad, *index):
     return x
 
 
+# One row a call, however long: it is read down the columns.
+# fmt: off
 BAD_CALLS = [
     # transforms
     (lambda: ji.mobius(np.ones((3, 6))), ValueError, r"mobius: values .* length 2\*\*n; got shape \(3, 6\)"),
@@ -87,6 +89,7 @@ BAD_CALLS = [
     (lambda: ji.extract(V, start=np.ones(4)), ValueError, r"start must have shape \(8,\); got \(4,\)"),
     (lambda: ji.extract(V, start=np.full(8, np.nan)), ValueError, r"extract: start: values must be finite"),
     (lambda: jax.jit(ji.extract)(jnp.ones(8)), TypeError, r"throw must be False for traced values"),
+    (lambda: ji.extract(V, player_names=["a"]), ValueError, r"extract: player_names must be 3 names; got 1"),
     # results
     (lambda: ji.extract(V[None]).top(3), ValueError, r"Interactions.top: takes one sample; got a batch of shape \(1,\)"),
     (lambda: ji.extract(V).top(-1), ValueError, r"top: k must be a whole number >= 0"),
@@ -95,16 +98,18 @@ BAD_CALLS = [
     (lambda: ji.salience_threshold(V, ratio=-1), ValueError, r"ratio must be >= 0"),
     (lambda: ji.salience_threshold(np.ones(3)), ValueError, r"salience_threshold: values must have a last axis"),
 ]
+# fmt: on
 
 
-@pytest.mark.parametrize(("call", "exception", "message"), BAD_CALLS, ids=[m for *_, m in BAD_CALLS])
+@pytest.mark.parametrize(
+    ("call", "exception", "message"), BAD_CALLS, ids=[m for *_, m in BAD_CALLS]
+)
 def test_bad_call(call, exception, message):
     with pytest.raises(exception, match=message):
         call()
 
 
-def test_torch_tensors_are_told_what_to_do():
-    torch = pytest.importorskip("torch")
+def test_torch_tensors_are_told_what_to_do(torch):
     with pytest.raises(TypeError, match="out must be a torch tensor; got ndarray"):
         ji.mobius(torch.ones(4), out=np.ones(4))
     with pytest.raises(ValueError, match="tensors that require grad; detach them"):
@@ -116,7 +121,9 @@ def test_torch_tensors_are_told_what_to_do():
 def test_more_players_than_memory_holds(monkeypatch):
     """n and the bytes are said before anything is allocated."""
     monkeypatch.setattr(_checks, "free_memory", lambda: 100_000)
-    with pytest.raises(ValueError, match=r"extract: n = 10 players need 245,760 bytes; .* 100,000 free"):
+    with pytest.raises(
+        ValueError, match=r"extract: n = 10 players need 245,760 bytes; .* 100,000 free"
+    ):
         ji.extract(np.ones(1024))
 
 
@@ -127,7 +134,7 @@ def test_native_door_refuses_what_python_should_have_checked():
         _native.subset_transform(np.ones(4), np.ones(8), (1, 0, -1, 1))
     with pytest.raises(ValueError, match=r"length 2\*\*n"):
         _native.subset_transform(np.ones(6), np.ones(6), (1, 0, -1, 1))
-    with pytest.raises(ValueError, match="read-only|not writeable"):
+    with pytest.raises(ValueError, match=r"read-only|not writeable"):
         _native.subset_transform(V, read_only(V), (1, 0, -1, 1))
 
 

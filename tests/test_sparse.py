@@ -5,11 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxinter as ji
+import reference
 from jaxinter.sparse import problem, projection
 
 RATIOS = (0.0, 0.02, 0.04)
@@ -226,8 +226,7 @@ class TestKinds:
             assert result.converged.all()
             np.testing.assert_allclose(result.primal, expected.primal, rtol=1e-2)
 
-    def test_torch(self, table):
-        torch = pytest.importorskip("torch")
+    def test_torch(self, table, torch):
         result = ji.extract(torch.from_numpy(table[:2]), tol=1e-2)
         assert isinstance(result.and_effects, torch.Tensor)
         assert isinstance(result.gap, torch.Tensor)

@@ -3,12 +3,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 import jaxinter as ji
+import reference
 from jaxinter import transform
 from jaxinter._primitives import _subset_transform_lax, subset_transform
 
@@ -116,7 +116,7 @@ def test_same_bits_for_any_batch_and_threads(rng, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "given_dtype, computed",
+    ("given_dtype", "computed"),
     [("int8", "float64"), ("int64", "float64"), ("uint16", "float64"), ("bool", "float64")]
     + [("float16", "float32"), ("bfloat16", "float32"), ("float32", "float32")],
 )
@@ -205,7 +205,9 @@ class TestJax:
 
     def test_lowers_to_the_kernel_on_cpu_and_to_xla_elsewhere(self):
         traced = jax.jit(ji.mobius).trace(jnp.ones((2, 8)))
-        assert "stablehlo.custom_call @jaxinter" in traced.lower(lowering_platforms=("cpu",)).as_text()
+        assert (
+            "stablehlo.custom_call @jaxinter" in traced.lower(lowering_platforms=("cpu",)).as_text()
+        )
         for platform in ("cuda", "tpu"):
             text = traced.lower(lowering_platforms=(platform,)).as_text()
             assert "custom_call" not in text
@@ -221,10 +223,7 @@ class TestJax:
 
 
 class TestTorch:
-    torch = pytest.importorskip("torch")
-
-    def test_tensors_in_and_out(self, rng):
-        torch = self.torch
+    def test_tensors_in_and_out(self, torch, rng):
         v = rng.normal(size=(3, 8))
         got = ji.mobius(torch.from_numpy(v))
         assert isinstance(got, torch.Tensor) and got.dtype == torch.float64
@@ -236,8 +235,7 @@ class TestTorch:
         assert ji.zeta(torch.ones(4, dtype=torch.int32)).dtype == torch.float64
 
     @pytest.mark.parametrize("name", TRANSFORMS)
-    def test_gradients_twice(self, name, rng):
-        torch = self.torch
+    def test_gradients_twice(self, name, torch, rng):
         x = torch.from_numpy(rng.normal(size=(2, 8))).requires_grad_()
         f = getattr(ji, name)
         assert torch.autograd.gradcheck(f, x)

@@ -11,8 +11,8 @@ every player, so they commute with permutations of the players: in the basis of 
 (2j+1) x (2j+1) block. Coupling the players in two halves keeps this in matrix products: two
 orthogonal 2^(n/2) matrices, and per pair of spins one inverted block ("half-Schur").
 
-The empty coalition is removed exactly. K maps it to itself and P to the full one, so H without it is
-H without row and column 0, where the box adds nothing for the full coalition.
+The empty coalition is removed exactly. K maps it to itself and P to the full one, so H without it
+is H without row and column 0, where the box adds nothing for the full coalition.
 """
 
 from functools import lru_cache
@@ -24,6 +24,7 @@ import numpy as np
 
 from jaxinter._primitives import Matrix2, subset_transform
 from jaxinter.sparse.problem import K_TRANSPOSED, K, P, without_empty
+from jaxinter.transform import apply_numpy
 
 KKT = np.array([[2.0, -1.0], [-1.0, 1.0]])  # one player's factor of K K^T
 PPT = np.array([[1.0, -1.0], [-1.0, 2.0]])  # and of P P^T
@@ -45,7 +46,7 @@ class HalfSchur(NamedTuple):
 
 
 def kronecker_power(matrix: np.ndarray, n: int) -> np.ndarray:
-    power = np.ones((1, 1))
+    power: np.ndarray = np.ones((1, 1))
     for _ in range(n):
         power = np.kron(matrix, power)
     return power
@@ -54,18 +55,9 @@ def kronecker_power(matrix: np.ndarray, n: int) -> np.ndarray:
 @lru_cache(maxsize=64)
 def rotations(n: int) -> Rotations:
     eigenvalues, rotation = np.linalg.eigh(KKT)
-    power = np.ones(1)
-    for _ in range(n):
-        power = np.kron(eigenvalues, power)
-    inverse = 1 / (1 + power)
-    empty = np.ones(1)  # column 0 of the rotated diagonal, without a transform
-    spectrum = np.ones(1)
-    for _ in range(n):
-        spectrum = np.kron(rotation[0], spectrum)
-    empty = inverse * spectrum
-    for player in range(n):
-        pairs = empty.reshape(-1, 2, 1 << player)
-        empty = np.einsum("ij,ajb->aib", rotation, pairs).reshape(-1)
+    inverse = 1 / (1 + kronecker_power(eigenvalues, n).ravel())
+    spectrum = kronecker_power(rotation[0], n).ravel()  # e_0 in the eigenvectors
+    empty = apply_numpy("rotations", tuple(rotation.ravel()), inverse * spectrum, None)
     return Rotations(rotation, inverse, empty / empty[0])
 
 
@@ -121,7 +113,7 @@ def half_schur(n: int, kappa: float) -> HalfSchur:
     for i, (k_high, p_high) in enumerate(zip(spin_blocks(KKT, high), spin_blocks(PPT, high))):
         row = []
         for j, (k_low, p_low) in enumerate(zip(spin_blocks(KKT, low), spin_blocks(PPT, low))):
-            block = np.kron(k_high, k_low) + kappa**2 * np.kron(p_high, p_low)
+            block: np.ndarray = np.kron(k_high, k_low) + kappa**2 * np.kron(p_high, p_low)
             block += np.eye(len(block))
             if i == j == 0:  # the top spins hold the empty coalition first and the full one last
                 block[-1, -1] -= kappa**2
@@ -137,10 +129,9 @@ def half_schur(n: int, kappa: float) -> HalfSchur:
 def solve(factors: Rotations | HalfSchur, r: jax.Array) -> jax.Array:
     """H^-1 r for r ``[samples, 2**n]`` with 0 at the empty coalition; so is the result."""
     if isinstance(factors, Rotations):
-        (r00, r01), (r10, r11) = factors.rotation.tolist()
-        rotate: Matrix2 = (r00, r01, r10, r11)
-        rotate_back: Matrix2 = (r00, r10, r01, r11)
-        mu = subset_transform(factors.inverse[None] * subset_transform(r, rotate_back), rotate)
+        back: Matrix2 = tuple(factors.rotation.T.ravel())
+        rotated = jnp.asarray(factors.inverse)[None] * subset_transform(r, back)
+        mu = subset_transform(rotated, tuple(factors.rotation.ravel()))
         return without_empty(mu - factors.empty[None] * mu[..., :1])
     high, low = factors.bases
     coupled = jnp.einsum("ki,skl,lj->sij", high, r.reshape(-1, len(high), len(low)), low)

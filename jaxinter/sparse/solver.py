@@ -11,12 +11,13 @@ if the step |y - x| has shrunk enough, or has stopped shrinking, or the run has 
 restart the scale tau between primal and dual moves to balance how far each has come.
 
 The optimum is not unique, so a sample goes through two phases. In the first there is no tie-break
-(eps = 0); at half the tolerance its lower bound is kept. In the second eps > 0 selects the split of
-least L2 norm; where its own gap is closed but its L1 gap is not within the tolerance, eps is halved.
+(eps = 0); at half the tolerance its lower bound is kept. In the second eps > 0 selects the split
+of least L2 norm; where its own gap is closed but its L1 gap is not within the tolerance, eps is
+halved.
 
-Everything is per sample (tau, k, eps, restarts): samples of a batch do not see each other, save that
-all run until the last is done. Units: max |w| = 1. float64 throughout: float32 floors at a gap of
-1e-4 to 2e-3.
+Everything is per sample (tau, k, eps, restarts): samples of a batch do not see each other, save
+that all run until the last is done. Units: max |w| = 1. float64 throughout: float32 floors at a gap
+of 1e-4 to 2e-3. The method's mathematics and measurements: see problem.py and bench/README.md.
 """
 
 from functools import partial
@@ -37,7 +38,7 @@ RESTART_SUFFICIENT, RESTART_GROWING, RESTART_LONG = 0.2, 0.8, 0.25
 # needs less halving of eps: at 1/4 two starts agree better than at 1/2 for the same iterations.
 PHASE_1_SHARE, PHASE_2_SHARE = 0.5, 0.25
 TAU_STEP = 3.0  # largest change of tau at one restart
-# Residuals stay this far (in units of max |w|) within the box, so that rounding stays within it too.
+# Residuals stay this far (units of max |w|) within the box, so that rounding stays within it too.
 BOX_MARGIN = 1e-12
 
 
@@ -61,7 +62,7 @@ class State(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """What `solve` returns, units of max |w|: a, delta ``[samples, 2**n]``, scalars ``[samples, 1]``."""
+    """In units of max |w|: a and delta ``[samples, 2**n]``, the rest ``[samples, 1]``."""
 
     a: jax.Array
     delta: jax.Array
@@ -72,7 +73,7 @@ class Solution(NamedTuple):
 
 
 def prox(z: jax.Array, tau: jax.Array, eps: jax.Array, box: jax.Array | None) -> jax.Array:
-    """argmin of objective (and box) + |x - z|^2 / (2 tau): soft threshold; clip for the residual."""
+    """argmin of the objective + |x - z|^2 / (2 tau): soft threshold; clip for the residual."""
     ab, bound = z[:, :2], tau[:, None]
     x = (ab - jnp.clip(ab, -bound, bound)) / (1 + bound * eps[:, None])
     if box is not None:
@@ -98,21 +99,17 @@ def solve(
     """Solves for w ``[samples, 2**n]``, max |w| = 1 and w(empty) = 0, n >= 1.
 
     Args:
-      zeta: ``[samples, 1]`` bound of the residual; not read unless `boxed`. At 1 or more, or where w
-        is 0, the answer is known: no effects.
+      zeta: ``[samples, 1]`` bound of the residual; not read unless `boxed`. At 1 or more, or where
+        w is 0, the answer is known: no effects.
       start: ``[samples, 2, 2**n]``, a and delta to begin from.
       tol: relative gap; tie_break: eps of phase 2, 0 for none. float64 scalars.
     """
     n = w.shape[-1].bit_length() - 1
     kappa = 1.0 if n <= 11 else 2.0  # scale of the residual's block; measured
     factors = projection.half_schur(n, kappa) if boxed else projection.rotations(n)
-    factors = jax.tree.map(jnp.asarray, factors) if boxed else factors
     c = graph_offset(w)
     box = jnp.maximum(zeta - BOX_MARGIN, 0.0) / kappa if boxed else None
     bound = zeta if boxed else None
-
-    def residual(block: jax.Array) -> jax.Array | None:
-        return kappa * jnp.clip(block, -box, box) if box is not None else None
 
     def step(_, carry):
         z, k, anchor, tau, eps = carry
@@ -130,13 +127,12 @@ def solve(
 
     def certify(s: State, x: jax.Array, y: jax.Array) -> State:
         a = y[:, 0]
-        delta = residual(y[:, 2]) if boxed else None
-        b = or_effects(c, a, delta)
-        upper = objective(a, b, s.eps)
+        delta = jnp.zeros_like(a) if box is None else kappa * jnp.clip(y[:, 2], -box, box)
+        candidate = jnp.stack([a, delta], axis=1)
+        upper = objective_of(candidate, s.eps)
         lam = (y[:, 1] + s.z[:, 1] - 2 * x[:, 1]) / s.tau
         dual, elastic = dual_bounds(c, bound, lam, s.eps)
         better = ~s.done & (upper < s.upper)
-        candidate = jnp.stack([a, delta if boxed else jnp.zeros_like(a)], axis=1)
         dual = jnp.where(s.done, s.dual, jnp.maximum(s.dual, dual))
         return s._replace(
             best=jnp.where(better[:, None], candidate, s.best),
@@ -145,14 +141,14 @@ def solve(
             lower=jnp.where(s.eps > 0, jnp.maximum(s.lower, elastic), dual),
         )
 
-    def best_objective(s: State, eps: jax.Array | float) -> jax.Array:
-        a, delta = s.best[:, 0], s.best[:, 1]
+    def objective_of(split: jax.Array, eps: jax.Array | float) -> jax.Array:
+        a, delta = split[:, 0], split[:, 1]
         return objective(a, or_effects(c, a, delta if boxed else None), eps)
 
     def change_phase(s: State, x: jax.Array) -> State:
         share = jnp.where(s.eps > 0, PHASE_2_SHARE, PHASE_1_SHARE)
         close = ~s.done & (s.upper - s.lower <= share * tol * s.upper)
-        l1 = best_objective(s, 0.0)
+        l1 = objective_of(s.best, 0.0)
         accurate = l1 - s.dual <= tol * l1
         last = (s.eps > 0) | (tie_break == 0)
         finished = close & last & (accurate | (tie_break == 0))
@@ -167,7 +163,7 @@ def solve(
             k=jnp.where(onward, 0.0, s.k),
             first_step=jnp.where(onward, jnp.inf, s.first_step),
             eps=eps,
-            upper=jnp.where(onward, best_objective(s, eps), s.upper),
+            upper=jnp.where(onward, objective_of(s.best, eps), s.upper),
             lower=jnp.where(onward, -jnp.inf, s.lower),
             phase_began=jnp.where(onward, s.iterations, s.phase_began),
             done=s.done | finished,

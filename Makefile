@@ -1,0 +1,46 @@
+# Needs Python >= 3.11, a C++17 compiler and make; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/*) $(shell find jaxinter -name '*.py')
+
+.PHONY: demo test bench bench-smoke lint format clean
+
+demo: .venv/demo
+	$(BIN)/jaxinter demo
+
+test: .venv/test
+	$(BIN)/pytest -q
+
+bench: .venv/test
+	$(BIN)/python bench/bench_transform.py
+	$(BIN)/python bench/bench_extract.py
+
+bench-smoke: .venv/test
+	$(BIN)/python bench/bench_transform.py --smoke
+	$(BIN)/python bench/bench_extract.py --smoke
+
+lint: .venv/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror csrc/*
+	$(BIN)/mypy
+
+format: .venv/lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i csrc/*
+
+clean:
+	rm -rf .venv build dist
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "jaxinter needs Python >= 3.11; set PYTHON=python3.x"; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+# One stamp an extra: the package is built and installed again when a source has changed.
+.venv/%: $(SOURCES) | .venv/python
+	@echo "installing jaxinter[$*] into .venv (the first time takes a minute or two)"
+	$(BIN)/python -m pip install --quiet ".[$*]"
+	touch $@

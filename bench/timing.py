@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Median time of a call after a warm-up, and the machine it was taken on."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
+    """Median wall time of `call`, whose result is waited for inside the timed region."""
+    jax.block_until_ready(call())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def machine() -> str:
+    from jaxinter import _native
+
+    return (
+        f"{platform.machine()}, {_native.thread_limit()} threads, {_native.simd_level()}, "
+        f"jax {jax.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
+    )

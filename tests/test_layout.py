@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The house rule, checked: stages import only stages above; examples print what they say."""
+
+import ast
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxinter as ji
+
+ROOT = Path(__file__).parent.parent
+# In the order of the data flow. Plumbing (_name.py) may be imported anywhere.
+STAGES = ["value_fn", "masks", "assemble", "evaluate", "transform", "interactions"]
+STAGES += ["sparse.problem", "sparse.projection", "sparse.solver", "sparse.extract", "sparse"]
+STAGES += ["stats", "plot", "", "demo", "cli"]  # "" is the package: the public list
+
+
+def modules():
+    package = Path(ji.__file__).parent
+    for info in pkgutil.walk_packages([str(package)], "jaxinter."):
+        if info.name != "jaxinter._cpu":
+            yield info.name
+
+
+def stage_of(name):
+    return name.removeprefix("jaxinter").removeprefix(".")
+
+
+def test_every_module_is_plumbing_or_a_stage():
+    names = {stage_of(name) for name in modules()}
+    assert {n for n in names if not n.startswith("_")} == set(STAGES) - {""}
+
+
+@pytest.mark.parametrize("name", [n for n in modules() if not stage_of(n).startswith("_")])
+def test_a_stage_imports_only_stages_above_it(name):
+    source = Path(importlib.import_module(name).__file__).read_text()
+    above = STAGES[: STAGES.index(stage_of(name))]
+    for node in ast.walk(ast.parse(source)):
+        targets = []
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxinter"):
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            known = set(modules())
+            targets = [t if t in known else node.module for t in inner]
+        elif isinstance(node, ast.Import):
+            targets = [a.name for a in node.names if a.name.startswith("jaxinter")]
+        for target in map(stage_of, targets):
+            assert target.startswith("_") or target in above, f"{name} imports jaxinter.{target}"
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_docstring_examples(name):
+    module = importlib.import_module(name)
+    globals_ = {"np": np, "ji": ji} | vars(module)
+    failed, _ = doctest.testmod(module, extraglobs=globals_, verbose=False)
+    assert not failed
+
+
+def test_public_names_are_documented_and_listed():
+    public = [n for n in vars(ji) if not n.startswith("_") and callable(getattr(ji, n))]
+    assert len(public) >= 20
+    for name in public:
+        assert getattr(ji, name).__doc__, name
+        module = importlib.import_module(getattr(ji, name).__module__)
+        assert name in module.__all__, name
+
+
+def test_only_public_jax():
+    for path in (ROOT / "jaxinter").rglob("*.py"):
+        assert "jax._src" not in path.read_text(), path
+
+
+def test_optional_packages_are_imported_lazily():
+    names = ("torch", "matplotlib", "pandas")
+    code = f"import sys, jaxinter; print([m for m in {names} if m in sys.modules])"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
+    ).stdout
+    assert printed.strip() == "[]"
+
+
+def test_readme_example_prints_what_it_says(tmp_path):
+    """The README's first python block, run as a script; the block after it is its output."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    at = next(i for i, (language, _) in enumerate(blocks) if language == "python")
+    (_, code), (language, expected) = blocks[at : at + 2]
+    assert language == "text"
+    assert len([line for line in code.splitlines() if line.strip()]) <= 20
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == expected.strip()
