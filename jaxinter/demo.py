@@ -173,13 +173,7 @@ def report(accuracy, rate, seconds, values, interactions, strength, out: Path) -
         table.add_row(name, text)
     console = Console()
     console.print(table)
-    orders = Table(
-        "order",
-        *map(str, strength.orders),
-        box=None,
-        title="mean strength by order",
-        title_justify="left",
-    )
+    orders = Table("order", *map(str, strength.orders), box=None)
     orders.add_row("positive", *(f"{x:.1f}" for x in strength.positive.mean(axis=0)))
     orders.add_row("negative", *(f"{x:.1f}" for x in strength.negative.mean(axis=0)))
     console.print("\nmean strength by order", orders, "", sep="\n")
