@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Picks, once, the widest build of lattice_cpu.cc that this machine runs.
+#include <cstdlib>
+#include <string_view>
+
 #include "lattice_kernels.h"
 
 namespace jaxinter {
@@ -26,16 +29,22 @@ namespace {
 
 enum class Simd { kPortable, kAvx2, kAvx512 };
 
+// The widest level that the machine has, or the narrower one that JAXINTER_SIMD names.
 Simd Detect() {
 #if defined(__x86_64__)
+  const char* text = std::getenv("JAXINTER_SIMD");
+  const std::string_view limit = text ? text : "";
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
-    return Simd::kAvx512;
+  if (limit == "portable" || !__builtin_cpu_supports("avx2")) return Simd::kPortable;
+  if (limit == "avx2" || !__builtin_cpu_supports("avx512f") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl")) {
+    return Simd::kAvx2;
   }
-  if (__builtin_cpu_supports("avx2")) return Simd::kAvx2;
-#endif
+  return Simd::kAvx512;
+#else
   return Simd::kPortable;
+#endif
 }
 
 const Simd kSimd = Detect();

@@ -60,7 +60,7 @@ def info() -> str:
         "Python": platform.python_version(),
         "jax": jax.__version__,
         "numpy": np.__version__,
-        "devices": ", ".join(str(device) for device in jax.devices()),
+        "devices": ", ".join(f"{d.platform}:{d.id} ({d.device_kind})" for d in jax.devices()),
         "SIMD level": _native.simd_level(),
         "threads": str(_native.thread_limit()),
         "CUDA kernels": "not in this build; XLA runs the transforms there",

@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,6 +117,33 @@ def test_same_bits_for_any_batch_and_threads(rng, monkeypatch):
     np.testing.assert_array_equal(whole, ji.mobius(jnp.asarray(v)))
     monkeypatch.setenv("JAXINTER_THREADS", "1")
     np.testing.assert_array_equal(whole, ji.mobius(v))
+
+
+@pytest.mark.parametrize("simd", ["portable", "avx2"])
+def test_same_bits_at_every_simd_level(simd, tmp_path):
+    """The level is chosen when the module loads, so each has a process of its own."""
+    code = """if True:
+        import sys, numpy as np, jaxinter as ji
+        from jaxinter import _native, transform
+        print(_native.simd_level())
+        rng, parts = np.random.default_rng(0), []
+        for n in range(15):
+            for dtype in (np.float32, np.float64):
+                v = rng.normal(size=(3, 2**n)).astype(dtype)
+                for matrix in ((1, 0, -1, 1), (0, 1, 1, -1), (0.6, 0.8, -0.8, 0.6)):
+                    parts.append(transform.apply_numpy("test", matrix, v, None).tobytes())
+        open(sys.argv[1], "wb").write(b"".join(parts))
+    """
+    bits = []
+    for level in (simd, ""):
+        path = tmp_path / f"bits_{level}"
+        command = [sys.executable, "-c", code, str(path)]
+        environment = {**os.environ, "JAXINTER_SIMD": level}
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        if level and run.stdout.strip() != level:
+            pytest.skip(f"this machine has no {level}")
+        bits.append(path.read_bytes())
+    assert bits[0] == bits[1]
 
 
 @pytest.mark.parametrize(
