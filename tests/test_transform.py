@@ -139,7 +139,9 @@ def test_same_bits_at_every_simd_level(simd, tmp_path):
         path = tmp_path / f"bits_{level}"
         command = [sys.executable, "-c", code, str(path)]
         environment = {**os.environ, "JAXINTER_SIMD": level}
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         if level and run.stdout.strip() != level:
             pytest.skip(f"this machine has no {level}")
         bits.append(path.read_bytes())
