@@ -50,7 +50,7 @@ class Interactions:
       dual: ``[...]`` float64, proven lower bound on the least possible such sum.
       gap: ``[...]`` float64, (primal - dual) / primal; 0 when primal is 0.
       iterations: ``[...]`` int, of the solver.
-      converged: ``[...]`` bool, gap within the tolerance asked for.
+      converged: ``[...]`` bool, gap within the tolerance and the tie-break settled.
       tie_break: ``[...]`` float64, the eps that chose among optimal splits; 0 for none.
       player_names: names of the n players, or None.
     """

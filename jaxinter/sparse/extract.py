@@ -292,9 +292,9 @@ def _report(result: Interactions, tol: float, max_iterations: int, throw: bool) 
         return
     worst = float(np.max(np.asarray(result.gap)[~converged] if converged.ndim else result.gap))
     message = (
-        f"extract: {int((~converged).sum())} of {converged.size} samples did not reach a gap of "
-        f"{tol:g} in {max_iterations} iterations (worst {worst:.2g}). Raise max_iterations or tol; "
-        "the certificate of what was reached is valid"
+        f"extract: {int((~converged).sum())} of {converged.size} samples did not finish in "
+        f"{max_iterations} iterations (largest gap {worst:.2g}, tol {tol:g}). Raise max_iterations "
+        "or tol; the certificate of what was reached is valid"
     )
     if throw:
         raise ConvergenceError(message + ", and is in this error's `result`", result)

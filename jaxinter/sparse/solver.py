@@ -216,7 +216,8 @@ def initial_state(
 ) -> State:
     a, delta = without_empty(start[:, 0]), without_empty(start[:, 1])
     if zeta is not None:
-        delta = jnp.clip(delta, -zeta + BOX_MARGIN, zeta - BOX_MARGIN)
+        box = jnp.maximum(zeta - BOX_MARGIN, 0.0)
+        delta = jnp.clip(delta, -box, box)
     # Where the box holds all of w, and where w is 0, no effects are needed.
     known = jnp.max(jnp.abs(w), axis=-1, keepdims=True) <= (0.0 if zeta is None else zeta)
     a = jnp.where(known, 0.0, a)
