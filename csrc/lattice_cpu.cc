@@ -84,15 +84,16 @@ JAXINTER_INLINE typename Simd<T>::Mask HasBit() {
   return m;
 }
 
-// One player whose pairs lie within a vector.
+// One player whose pairs lie within a vector. Both sides of the step are written for all lanes, and
+// each lane keeps its own; a step that leaves one side alone becomes one masked operation.
 template <class T, int kBit, class Step>
 JAXINTER_INLINE void StepInLanes(Vector<T>& x, const Step& step) {
-  const auto has = HasBit<T, kBit>();
   const Vector<T> partner = FlipLanes<T, kBit>(x);
-  Vector<T> without = has ? partner : x;
-  Vector<T> with = has ? x : partner;
-  step(without, with);
-  x = has ? with : without;
+  Vector<T> without = x, its_with = partner;
+  step(without, its_with);
+  Vector<T> its_without = partner, with = x;
+  step(its_without, with);
+  x = HasBit<T, kBit>() ? with : without;
 }
 
 template <class T, class Step>
