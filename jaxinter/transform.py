@@ -139,18 +139,19 @@ def apply_numpy(
     """The kernel on a numpy array: copies only what is not C-contiguous or not of its dtype."""
     _checks.n_players(call, "values", values.shape)
     dtype = _checks.float_dtype(call, "values", values.dtype)
+    source = np.require(values, dtype, ["C", "A"])
     if out is None:
         out = np.empty(values.shape, dtype)
-    elif out.shape != values.shape or out.dtype != dtype or not out.flags.writeable:
+        _native.subset_transform(source, out, matrix)
+        return out
+    if out.shape != values.shape or out.dtype != dtype or not out.flags.writeable:
         raise ValueError(
             f"{call}: out must be writable, of shape {values.shape} and dtype {dtype}; got shape "
             f"{out.shape}, dtype {out.dtype}{'' if out.flags.writeable else ', read-only'}"
         )
-    source = np.require(values, dtype, ["C", "A"])
     direct = out.flags.c_contiguous and out.flags.aligned
-    overlap = source.ctypes.data != out.ctypes.data and np.may_share_memory(source, out)
-    target = out if direct and not overlap else np.empty(values.shape, dtype)
-    _native.subset_transform(source, target, matrix)
-    if target is not out:
-        out[...] = target
+    if direct and (source is out or not np.may_share_memory(source, out)):
+        _native.subset_transform(source, out, matrix)
+    else:
+        out[...] = apply_numpy(call, matrix, source, None)
     return out

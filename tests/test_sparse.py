@@ -237,7 +237,9 @@ class TestKinds:
 
 class TestNotConverged:
     def test_raises_with_the_result(self, table):
-        with pytest.raises(ji.ConvergenceError, match=r"1 of 1 samples .* 50 iterations .* tol 1e-06") as error:
+        with pytest.raises(
+            ji.ConvergenceError, match=r"1 of 1 samples .* 50 iterations .* tol 1e-06"
+        ) as error:
             ji.extract(table[0], tol=1e-6, max_iterations=50)
         result = error.value.result
         assert not result.converged

@@ -151,10 +151,10 @@ def test_same_bits_at_every_simd_level(simd, tmp_path):
 @pytest.mark.parametrize(
     ("given_dtype", "computed"),
     [("int8", "float64"), ("int64", "float64"), ("uint16", "float64"), ("bool", "float64")]
-    + [("float16", "float32"), ("bfloat16", "float32"), ("float32", "float32")],
+    + [("float16", "float32"), ("bfloat16", "float32"), (">f4", "float32"), (">f8", "float64")],
 )
 def test_promotion(given_dtype, computed):
-    v = np.array([0, 1, 1, 1], dtype=jnp.dtype(given_dtype))
+    v = np.array([0, 1, 1, 1], dtype=np.dtype(given_dtype))
     got = ji.or_interactions(v)
     assert got.dtype == computed
     np.testing.assert_array_equal(got, [0, 0, 0, 1])
