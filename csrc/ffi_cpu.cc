@@ -162,7 +162,7 @@ void SubsetTransformArrays(const py::array& in, py::array& out, std::array<doubl
   };
   const bool is_float = py::isinstance<py::array_t<float>>(in);
   if (!contiguous(in) || !contiguous(out) || in.nbytes() != out.nbytes() ||
-      !in.dtype().is(out.dtype()) || !(is_float || py::isinstance<py::array_t<double>>(in))) {
+      !in.dtype().equal(out.dtype()) || !(is_float || py::isinstance<py::array_t<double>>(in))) {
     throw py::value_error(
         "_cpu.subset_transform: in and out must be C-contiguous arrays of one "
         "shape and dtype, float32 or float64");

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a wrong argument says: call, argument, expected, got, and what to do. Worded once."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -32,7 +34,7 @@ def float_dtype(call: str, argument: str, dtype) -> np.dtype:
     )
 
 
-def finite_values(call: str, values: np.ndarray) -> None:
+def finite_values(call: str, argument: str, values: np.ndarray) -> None:
     """Refuses NaN and infinity by the name of the first sample and coalition that holds one."""
     bad = ~np.isfinite(values)
     if not bad.any():
@@ -41,7 +43,7 @@ def finite_values(call: str, values: np.ndarray) -> None:
     players = [i for i in range(index.bit_length()) if index >> i & 1]
     where = f"sample {sample[0] if len(sample) == 1 else tuple(sample)}, " if sample else ""
     raise ValueError(
-        f"{call}: values must be finite; got {values[(*sample, index)]} at {where}coalition "
+        f"{call}: {argument} must be finite; got {values[(*sample, index)]} at {where}coalition "
         f"{index} (players {players} present), {int(bad.sum())} bad entries in all"
     )
 
@@ -51,6 +53,15 @@ def count(call: str, argument: str, value, *, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{call}: {argument} must be a whole number >= {least}; got {value!r}")
     return int(value)
+
+
+def real(call: str, argument: str, value, *, positive: bool) -> float:
+    """A finite number, > 0 or >= 0."""
+    ok = isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
+    if not ok or value < 0 or (positive and value == 0):
+        least = "> 0" if positive else ">= 0"
+        raise ValueError(f"{call}: {argument} must be a number {least}; got {value!r}")
+    return float(value)
 
 
 def memory(call: str, n: int, needed: int, available: int, advice: str) -> None:

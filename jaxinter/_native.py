@@ -8,7 +8,8 @@ try:
 except ImportError as error:
     raise ImportError(
         "jaxinter: the compiled module jaxinter._cpu is missing or does not load "
-        f"({error}). Install the package (`pip install .`); a source folder alone has no kernels."
+        f"({error}). Install the package (`pip install .`), and run Python from another folder: in "
+        "the source folder, which has no kernels, the sources hide the installed package."
     ) from error
 
 for _name, _capsule in _cpu.registrations().items():

@@ -7,11 +7,13 @@ jvp, vjp and hessian of any order follow. On CPU it is the kernel of ``csrc/latt
 everywhere else XLA compiles ``_subset_transform_lax``.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching, mlir, xla
 
 import jaxinter._native  # noqa: F401  (registers the target)
 
@@ -64,7 +66,7 @@ def _lower_cpu(ctx, x, *, matrix):
     return rule(ctx, x, matrix=np.asarray(matrix, np.float64))
 
 
-subset_transform_p.def_impl(jax.jit(subset_transform_p.bind, static_argnames="matrix", inline=True))
+subset_transform_p.def_impl(partial(xla.apply_primitive, subset_transform_p))
 subset_transform_p.def_abstract_eval(lambda x, *, matrix: jax.core.ShapedArray(x.shape, x.dtype))
 ad.deflinear2(subset_transform_p, _transpose)
 batching.primitive_batchers[subset_transform_p] = _batch

@@ -3,7 +3,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from jaxinter import _arrays, transform
@@ -14,31 +13,40 @@ class _SubsetTransform(torch.autograd.Function):
     """A linear map: its backward is the same map with the 2x2 factor transposed."""
 
     @staticmethod
-    def forward(ctx, values, call, matrix):
-        ctx.call, ctx.matrix = call, matrix
-        return torch.from_numpy(_transform(call, matrix, values, None))
+    def forward(values, call, argument, matrix):
+        array = _arrays.to_numpy(call, argument, values)
+        return torch.from_numpy(transform.apply_numpy(call, argument, matrix, array, None))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.names, ctx.matrix = inputs[1:3], inputs[3]
 
     @staticmethod
     def backward(ctx, cotangent):
         a00, a01, a10, a11 = ctx.matrix
-        grad = _SubsetTransform.apply(cotangent, ctx.call, (a00, a10, a01, a11))
-        return grad, None, None
+        grad = _SubsetTransform.apply(cotangent, *ctx.names, (a00, a10, a01, a11))
+        return grad, None, None, None
+
+    @staticmethod
+    def jvp(ctx, tangent, *_):
+        return _SubsetTransform.apply(tangent, *ctx.names, ctx.matrix)
+
+    @staticmethod
+    def vmap(info, in_dims, values, *rest):
+        return _SubsetTransform.apply(values.movedim(in_dims[0], 0), *rest), 0
 
 
-def apply(call: str, matrix: Matrix2, values: torch.Tensor, out: Any) -> torch.Tensor:
+def apply(call: str, argument: str, matrix: Matrix2, values: torch.Tensor, out: Any) -> Any:
     if out is None:
-        if values.requires_grad and torch.is_grad_enabled():
-            if values.dtype not in (torch.float32, torch.float64):
-                values = values.float()
-            return _SubsetTransform.apply(values, call, matrix)
-        return torch.from_numpy(_transform(call, matrix, values, None))
+        if values.is_floating_point() and values.dtype.itemsize < 4:
+            values = values.float()
+        return _SubsetTransform.apply(values, call, argument, matrix)
     if not isinstance(out, torch.Tensor):
         raise TypeError(f"{call}: out must be a torch tensor; got {type(out).__name__}")
     if values.requires_grad or out.requires_grad:
         raise ValueError(f"{call}: out cannot be used with tensors that require grad; detach them")
-    _transform(call, matrix, values, _arrays.to_numpy(call, "out", out))
+    if out.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{call}: out must be float32 or float64; got dtype {out.dtype}")
+    array, target = _arrays.to_numpy(call, argument, values), _arrays.to_numpy(call, "out", out)
+    transform.apply_numpy(call, argument, matrix, array, target)
     return out
-
-
-def _transform(call: str, matrix: Matrix2, values: torch.Tensor, out: Any) -> np.ndarray:
-    return transform.apply_numpy(call, matrix, _arrays.to_numpy(call, "values", values), out)

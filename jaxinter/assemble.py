@@ -23,7 +23,7 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
     Args:
       masks: bool ``[m, n]``, True where a player is present.
       x: any array ``[...]`` (one sample); floats, integers (tokens) and booleans keep their dtype.
-      baseline: broadcasts to x; what replaces an absent player. Of x's dtype or safely cast to it.
+      baseline: broadcasts to x; what replaces an absent player. x's dtype must hold it.
       players: int, broadcasts to x: which player each element belongs to, -1 for none (background,
         always kept). See `patches`, `columns`.
 
@@ -37,21 +37,26 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
 
     Source: paper 001, section 2.1 (the masked sample x_S).
     """
-    shape = tuple(np.shape(x))
-    n = np.shape(masks)[-1] if np.ndim(masks) == 2 else -1
+    x = _arrays.as_array("masked_inputs", "x", x)
+    masks = _arrays.as_array("masked_inputs", "masks", masks)
+    shape, dtype = tuple(x.shape), _numpy_dtype(masks)
+    if dtype.kind not in "biu":
+        raise TypeError(f"masked_inputs: masks must be bool; got dtype {dtype}")
+    n = masks.shape[-1] if masks.ndim == 2 else -1
     most = _highest_player(players)
     if n < 0 or most >= n:
         raise ValueError(
             "masked_inputs: masks must be [m, n] with a column for each player "
-            f"(players go up to {most}); got {np.shape(masks)}"
+            f"(players go up to {most}); got {tuple(masks.shape)}"
         )
     for argument, array in (("players", players), ("baseline", baseline)):
         _check_broadcasts(argument, np.shape(array), shape)
+    _check_baseline(baseline, _numpy_dtype(x))
     if n == 0:  # nobody to mask: one player that nothing belongs to
-        masks = np.ones((np.shape(masks)[0], 1), bool)
+        masks = np.ones((len(masks), 1), bool)
     if any(_arrays.is_jax(a) for a in (masks, x, baseline, players)):
         return _masked_jax(masks, jnp.asarray(x), baseline, players)
-    players = np.broadcast_to(players, shape)
+    players = np.broadcast_to(_arrays.to_numpy("masked_inputs", "players", players), shape)
     masks = _arrays.to_numpy("masked_inputs", "masks", masks).astype(bool)
     keep = masks[:, np.maximum(players, 0)] | (players < 0)
     if _arrays.is_torch(x):
@@ -59,7 +64,6 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
 
         replaced = torch.as_tensor(baseline, dtype=x.dtype, device=x.device)
         return torch.where(torch.from_numpy(keep).to(x.device), x, replaced)
-    x = _arrays.to_numpy("masked_inputs", "x", x)
     fill = _arrays.to_numpy("masked_inputs", "baseline", baseline)
     return np.where(keep, x, fill.astype(x.dtype))
 
@@ -69,6 +73,22 @@ def _masked_jax(masks: Any, x: jax.Array, baseline: Any, players: Any) -> jax.Ar
     keep = jnp.asarray(masks).astype(bool)[:, jnp.maximum(players, 0)] | (players < 0)[None]
     fill = jnp.broadcast_to(jnp.asarray(baseline).astype(x.dtype), x.shape)
     return jnp.where(keep, x[None], fill[None])
+
+
+def _numpy_dtype(x: Any) -> np.dtype:
+    return np.dtype(str(x.dtype).removeprefix("torch.")) if _arrays.is_torch(x) else x.dtype
+
+
+def _check_baseline(baseline: Any, dtype: np.dtype) -> None:
+    """Integers (tokens, pixels) must be replaced by integers they can hold; floats may round."""
+    if dtype.kind not in "biu" or _arrays.is_traced(baseline):
+        return
+    given = _arrays.to_numpy("masked_inputs", "baseline", baseline)
+    with np.errstate(invalid="ignore"):
+        if not np.array_equal(given.astype(dtype), given):
+            raise ValueError(
+                f"masked_inputs: baseline must hold values of x's dtype {dtype}; got {baseline!r}"
+            )
 
 
 def _highest_player(players: Any) -> int:
@@ -110,7 +130,7 @@ def patches(shape: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
         raise ValueError(
             f"patches: shape must be (height, width) or (height, width, channels); got {shape}"
         )
-    cells = [_checks.count("patches", "grid", g, least=1) for g in grid]
+    cells = [_checks.count("patches", "grid", g, least=1) for g in np.ravel(grid).tolist()]
     if len(cells) != 2 or cells[0] > shape[0] or cells[1] > shape[1]:
         raise ValueError(
             f"patches: grid must be (rows, columns), at most one cell a pixel of {shape[:2]}; "
@@ -136,7 +156,7 @@ def brightest_patches(image: Any, grid: tuple[int, int], k: int) -> np.ndarray:
     """
     image = _arrays.to_numpy("brightest_patches", "image", image)
     cells = patches(image.shape, grid)
-    norms = np.bincount(cells.ravel(), np.abs(image).ravel().astype(np.float64))
+    norms = np.bincount(cells.ravel(), np.abs(image.ravel().astype(np.float64)))
     if _checks.count("brightest_patches", "k", k, least=1) > len(norms):
         raise ValueError(f"brightest_patches: k must be at most {len(norms)} cells; got {k}")
     chosen = np.sort(np.argsort(-norms, kind="stable")[:k])
@@ -160,7 +180,7 @@ def columns(n: int, groups: Any = None) -> np.ndarray:
         return np.arange(n)
     player_of = np.full(n, BACKGROUND)
     for player, group in enumerate(groups):
-        members = np.asarray(group)
+        members = np.asarray(group, np.int64)
         if members.size and (members.min() < 0 or members.max() >= n):
             raise ValueError(f"columns: groups must hold columns 0 to {n - 1}; got {group}")
         if (player_of[members] != BACKGROUND).any():

@@ -39,6 +39,8 @@ def evaluate(
     array([0., 1., 1., 2.])
     """
     n = players("evaluate", n)
+    if not callable(value_fn):
+        raise TypeError(f"evaluate: value_fn must be callable; got {type(value_fn).__name__}")
     batch_size = min(_checks.count("evaluate", "batch_size", batch_size, least=1), 1 << n)
     advice = "Use fewer players."
     _checks.memory("evaluate", n, 8 << n, _checks.free_memory(), advice)
@@ -60,6 +62,7 @@ def evaluate(
                 f"evaluate: value_fn gave {table.shape[1:]} outputs a coalition, "
                 f"then {part.shape[1:]}"
             )
+        table = table.astype(np.result_type(table, part), copy=False)
         table[indices] = part
     assert table is not None  # 2**n >= 1 coalitions
     return np.ascontiguousarray(table.T)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """5. `Interactions`: the AND and OR effects of one or many samples, with their certificate."""
 
+import math
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
@@ -50,8 +50,9 @@ class Interactions:
       dual: ``[...]`` float64, proven lower bound on the least possible such sum.
       gap: ``[...]`` float64, (primal - dual) / primal; 0 when primal is 0.
       iterations: ``[...]`` int, of the solver.
-      converged: ``[...]`` bool, gap within the tolerance and the tie-break settled.
-      tie_break: ``[...]`` float64, the eps that chose among optimal splits; 0 for none.
+      converged: ``[...]`` bool, gap within the tolerance asked for.
+      tie_break: ``[...]`` float64, the eps that chose among optimal splits; 0 for none, NaN where
+        the iterations ended before the choice was settled.
       player_names: names of the n players, or None.
     """
 
@@ -79,7 +80,7 @@ class Interactions:
             import torch
 
             return torch.stack(pair, dim=-2)
-        return (jax.numpy if _arrays.is_jax(self.and_effects) else np).stack(pair, axis=-2)
+        return _arrays.namespace(self.and_effects).stack(pair, axis=-2)
 
     def reconstruct(self) -> Any:
         """The table that bias and effects stand for, ``[..., 2**n]``: v - residual."""
@@ -106,31 +107,38 @@ class Interactions:
                 "Interactions.salient: give one of threshold and share_of_largest; "
                 f"got {threshold!r} and {share_of_largest!r}"
             )
-        strength = np.abs(_arrays.to_numpy("Interactions.salient", "effects", self.effects))
+        rule = "threshold" if share_of_largest is None else "share_of_largest"
+        given = threshold if share_of_largest is None else share_of_largest
+        if not _arrays.is_traced(given) and not (np.asarray(given) >= 0).all():
+            raise ValueError(f"Interactions.salient: {rule} must be >= 0; got {given!r}")
+        effects = self._effects_array()
+        xp = _arrays.namespace(effects)
+        strength = abs(effects)
+        tau = xp.asarray(given, dtype=strength.dtype)
         if share_of_largest is not None:
-            threshold = share_of_largest * strength.max(axis=(-2, -1))
-        tau = np.asarray(threshold)[..., None, None]
-        if not (tau >= 0).all():
-            raise ValueError(f"Interactions.salient: threshold must be >= 0; got {threshold!r}")
-        return _arrays.like((strength > tau) & (strength > 0), self.and_effects)
+            tau = tau * strength.max(axis=(-2, -1))
+        tau = xp.broadcast_to(tau, strength.shape[:-2])[..., None, None]
+        return self._kind((strength > tau) & (strength > 0))
 
     def merge_singletons(self) -> "Interactions":
         """OR({i}) moved into AND({i}), which is the same function of the coalition.
 
         What is reconstructed does not change; `primal` may fall, and is recomputed.
         """
-        effects = _arrays.to_numpy("merge_singletons", "effects", self.effects).copy()
-        single = masks.orders(self.n_players) == 1
-        effects[..., 0, single] += effects[..., 1, single]
-        effects[..., 1, single] = 0
-        primal = np.abs(effects).sum(axis=(-2, -1), dtype=np.float64)
-        return replace(
-            self,
-            and_effects=_arrays.like(effects[..., 0, :], self.and_effects),
-            or_effects=_arrays.like(effects[..., 1, :], self.or_effects),
-            primal=_arrays.like(primal, self.primal),
-            gap=_arrays.like(relative_gap(primal, np.asarray(self.dual)), self.gap),
-        )
+        effects = self._effects_array()
+        xp = _arrays.namespace(effects)
+        single = xp.asarray(masks.orders(self.n_players) == 1)
+        single = xp.broadcast_to(single, effects[..., 0, :].shape)
+        a, b = effects[..., 0, :], effects[..., 1, :]
+        a, b = xp.where(single, a + b, a), xp.where(single, 0, b)
+        if not _arrays.is_traced(a):  # the certificate in float64, whatever the effects are in
+            a, b = np.asarray(a), np.asarray(b)
+        wide = np.float64 if isinstance(a, np.ndarray) else a.dtype
+        primal = abs(a).sum(axis=-1, dtype=wide) + abs(b).sum(axis=-1, dtype=wide)
+        dual = self.dual if _arrays.is_traced(self.dual) else np.asarray(self.dual)
+        fields = {"and_effects": a, "or_effects": b, "primal": primal}
+        fields["gap"] = relative_gap(primal, dual)
+        return replace(self, **{name: self._kind(x) for name, x in fields.items()})
 
     def to_pandas(self, threshold: float = 0.0) -> Any:
         """Long frame of the effects above `threshold`: sample, kind, players, order, effect.
@@ -163,16 +171,14 @@ class Interactions:
         if self.player_names is not None:
             arrays["player_names"] = np.array(self.player_names, dtype=str)
         path = os.fspath(path)
-        folder = os.path.dirname(path) or "."
-        handle, partial = tempfile.mkstemp(
-            dir=folder, prefix=os.path.basename(path), suffix=".part"
-        )
+        partial = f"{path}.{os.getpid()}.part"
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(partial, "xb") as file:
                 np.savez(file, jaxinter_interactions=FILE_VERSION, **arrays)
             os.replace(partial, path)
         except BaseException:
-            os.unlink(partial)
+            if os.path.exists(partial):
+                os.unlink(partial)
             raise
 
     def __len__(self) -> int:
@@ -180,26 +186,34 @@ class Interactions:
             raise TypeError("Interactions: one sample has no len()")
         return self.bias.shape[0]
 
+    def __bool__(self) -> bool:
+        return np.ndim(self.bias) == 0 or len(self) > 0
+
     def __getitem__(self, index: Any) -> "Interactions":
-        """The samples at `index` of the batch axes."""
-        if np.ndim(self.bias) == 0:
+        """The samples at `index` of the batch axes, as numpy would index an array over them."""
+        batch = np.shape(self.bias)
+        if not batch:
             raise IndexError("Interactions: one sample cannot be indexed")
-        if isinstance(index, int) and not -len(self) <= index < len(self):
-            raise IndexError(f"Interactions: index {index} is out of range for {len(self)} samples")
-        return jax.tree.map(lambda x: x[index], self)
+        chosen = np.arange(math.prod(batch)).reshape(batch)[index]
+
+        def take(x: Any) -> Any:
+            return x.reshape(-1, *x.shape[len(batch) :])[chosen]
+
+        return jax.tree.map(take, self)
 
     def __iter__(self) -> Iterator["Interactions"]:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        batch = f"{'x'.join(map(str, self.bias.shape))} samples of " if np.ndim(self.bias) else ""
-        text = f"Interactions({batch}{self.n_players} players"
+        batch = np.shape(self.bias)
+        text = f"{'x'.join(map(str, batch))} samples of " if batch else ""
+        text = f"Interactions({text}{self.n_players} players"
         if _arrays.is_traced(self.primal) or not np.size(self.primal):
             return text + ")"
         gap = float(np.max(np.asarray(self.gap)))
-        if not np.ndim(self.bias):
+        if not batch:
             text += f", primal {float(self.primal):.6g}"
-        return text + f", gap {'<= ' if np.ndim(self.bias) else ''}{gap:.1e})"
+        return text + f", gap {'<= ' if batch else ''}{gap:.1e})"
 
     def _one_sample(self, method: str) -> np.ndarray:
         if np.ndim(self.bias):
@@ -208,6 +222,15 @@ class Interactions:
                 f"{tuple(self.bias.shape)}. Index it first, as interactions[0].{method}(...)"
             )
         return _arrays.to_numpy(f"Interactions.{method}", "effects", self.effects)
+
+    def _effects_array(self) -> Any:
+        """AND then OR effects as a JAX (perhaps traced) or numpy array."""
+        effects = self.effects
+        return effects if _arrays.is_jax(effects) else _arrays.to_numpy("", "effects", effects)
+
+    def _kind(self, x: Any) -> Any:
+        """x as the kind of array that the effects are."""
+        return x if _arrays.is_jax(x) else _arrays.like(x, self.and_effects)
 
     def _players(self, index: int) -> tuple:
         members = tuple(i for i in range(self.n_players) if index >> i & 1)
@@ -230,7 +253,7 @@ def and_or_sum(and_effects: Any, or_effects: Any) -> Any:
 
 def relative_gap(primal: Any, dual: Any) -> Any:
     """(primal - dual) / primal, 0 when primal is 0 and where rounding puts dual above it."""
-    xp = jax.numpy if _arrays.is_jax(primal) else np
+    xp = _arrays.namespace(primal)
     return xp.maximum(primal - dual, 0.0) / xp.where(primal > 0, primal, 1.0)
 
 

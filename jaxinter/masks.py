@@ -75,13 +75,14 @@ def decode(indices, n: int) -> np.ndarray:
     """
     n = players("decode", n)
     indices = np.asarray(indices)
+    indices = indices if indices.size else indices.astype(np.int64)  # an empty list is float
     if not np.issubdtype(indices.dtype, np.integer):
         raise TypeError(f"decode: indices must be integers; got dtype {indices.dtype}")
     if indices.size and (indices.min() < 0 or int(indices.max()) >= 1 << n):
         raise ValueError(
             f"decode: indices must be from 0 to 2**{n} - 1; got {indices.min()} to {indices.max()}"
         )
-    return (indices[..., None] >> np.arange(n) & 1).astype(bool)
+    return (indices.astype(np.int64)[..., None] >> np.arange(n) & 1).astype(bool)
 
 
 def players(call: str, n: int) -> int:

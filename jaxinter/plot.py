@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """9a. Figures from results. matplotlib is imported where it is used; axes are returned."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ __all__ = ["effects_on_patches", "order_strength"]
 
 # Colour-blind safe (Okabe-Ito) and of different lightness, so that grey prints keep the sign.
 POSITIVE, NEGATIVE = "#E69F00", "#0072B2"
+DASHED = (0, (2, 1.2))
 
 
 def order_strength(strength: OrderStrength, ax: Any = None, *, unit: str = "log-odds") -> Any:
@@ -64,25 +66,21 @@ def effects_on_patches(
     """
     if axes is None:
         figure = _pyplot().figure(figsize=(1.6 * (k + 1), 2.1), layout="constrained")
-        axes = figure.subplots(1, k + 1)
-    image = np.squeeze(_arrays.to_numpy("plot.effects_on_patches", "image", image))
+        axes = figure.subplots(1, k + 1, squeeze=False)[0]
+    image = _arrays.to_numpy("plot.effects_on_patches", "image", image)
     players = np.asarray(players).reshape(*image.shape[:2], -1)[..., 0]
+    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     everyone = tuple(range(interactions.n_players))
     _panel(axes[0], image, players, everyone, "0.55", "-", fade=False)
     for ax in axes[1:]:
         ax.set_axis_off()
-    for ax, effect in zip(axes[1:], interactions.merge_singletons().top(len(axes) - 1)):
-        _panel(ax, image, players, *_style(effect, interactions), fade=True)
+    numbered = replace(interactions, player_names=None)  # names may repeat; numbers find patches
+    for ax, effect in zip(axes[1:], numbered.merge_singletons().top(len(axes) - 1)):
+        colour = POSITIVE if effect.effect > 0 else NEGATIVE
+        line = DASHED if effect.kind == "OR" else "-"
+        _panel(ax, image, players, effect.players, colour, line, fade=True)
         ax.set_title(_title(effect), fontsize=9)
     return axes
-
-
-def _style(effect: Effect, interactions: Interactions) -> tuple[tuple[int, ...], str, str]:
-    """Players (numbers), colour and line style of one interaction."""
-    names = interactions.player_names
-    members = effect.players if names is None else tuple(names.index(p) for p in effect.players)
-    line = (0, (2, 1.2)) if effect.kind == "OR" else "-"
-    return members, POSITIVE if effect.effect > 0 else NEGATIVE, line  # type: ignore[return-value]
 
 
 def _title(effect: Effect) -> str:

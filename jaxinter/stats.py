@@ -44,11 +44,12 @@ def order_strength(interactions: Interactions, threshold: Any = None) -> OrderSt
     Source: paper 001, Eq. 4 (the printed minus covers both terms).
     """
     effects = interactions.effects
-    if threshold is not None:
-        effects = effects * interactions.salient(threshold)
-    xp = jnp if _arrays.is_jax(effects) else np
-    if xp is np:
+    if not _arrays.is_jax(effects):
         effects = _arrays.to_numpy("order_strength", "effects", effects)
+    xp = _arrays.namespace(effects)
+    if threshold is not None:
+        salient = interactions.salient(threshold)
+        effects = xp.where(salient if xp is jnp else np.asarray(salient), effects, 0)
     order_of = masks.orders(interactions.n_players)
     # Order by order over the coalitions of that order, AND and OR together.
     of_order = [np.flatnonzero(order_of == m) for m in range(1, interactions.n_players + 1)]
@@ -82,7 +83,6 @@ def salience_threshold(values: Any, ratio: float = 0.02) -> float:
     _checks.n_players("salience_threshold", "values", values.shape)
     if not ratio >= 0:
         raise ValueError(f"salience_threshold: ratio must be >= 0; got {ratio!r}")
-    ends = values[..., [0, -1]].astype(np.float64)
-    _checks.finite_values("salience_threshold", ends)
-    swing = np.abs(ends[..., 1] - ends[..., 0])
+    _checks.finite_values("salience_threshold", "values", values)
+    swing = np.abs(values[..., -1].astype(np.float64) - values[..., 0])
     return float(ratio * swing.mean()) if swing.size else 0.0

@@ -57,13 +57,13 @@ def mobius(values: Any, out: Any = None) -> Any:
     return _apply("mobius", MOBIUS, values, out)
 
 
-def zeta(values: Any, out: Any = None) -> Any:
+def zeta(effects: Any, out: Any = None) -> Any:
     """Inverse of `mobius`: ``v(T) = sum_{S subset T} I(S)``. Arguments as `mobius`.
 
     >>> zeta([0.0, 1.0, 2.0, 2.0])
     array([0., 1., 2., 5.])
     """
-    return _apply("zeta", ZETA, values, out)
+    return _apply("zeta", ZETA, effects, out, argument="effects")
 
 
 def superset_mobius(values: Any, out: Any = None) -> Any:
@@ -116,29 +116,31 @@ def or_interactions(values: Any) -> Any:
     return effects
 
 
-def _apply(call: str, matrix: Matrix2, values: Any, out: Any = None) -> Any:
+def _apply(
+    call: str, matrix: Matrix2, values: Any, out: Any = None, *, argument: str = "values"
+) -> Any:
     """One transform of any kind of array; see the module docstring."""
     if _arrays.is_jax(values):
         if out is not None:
             raise TypeError(f"{call}: out must be None for a JAX array, which cannot be written to")
-        values = _arrays.floating_jax(call, "values", values)
-        _checks.n_players(call, "values", values.shape)
+        values = _arrays.floating_jax(call, argument, values)
+        _checks.n_players(call, argument, values.shape)
         return subset_transform(values, matrix)
     if _arrays.is_torch(values):
         from jaxinter import _torch
 
-        return _torch.apply(call, matrix, values, out)
+        return _torch.apply(call, argument, matrix, values, out)
     if out is not None and not isinstance(out, np.ndarray):
         raise TypeError(f"{call}: out must be a numpy array; got {type(out).__name__}")
-    return apply_numpy(call, matrix, _arrays.to_numpy(call, "values", values), out)
+    return apply_numpy(call, argument, matrix, _arrays.to_numpy(call, argument, values), out)
 
 
 def apply_numpy(
-    call: str, matrix: Matrix2, values: np.ndarray, out: np.ndarray | None
+    call: str, argument: str, matrix: Matrix2, values: np.ndarray, out: np.ndarray | None
 ) -> np.ndarray:
     """The kernel on a numpy array: copies only what is not C-contiguous or not of its dtype."""
-    _checks.n_players(call, "values", values.shape)
-    dtype = _checks.float_dtype(call, "values", values.dtype)
+    _checks.n_players(call, argument, values.shape)
+    dtype = _checks.float_dtype(call, argument, values.dtype)
     source = np.require(values, dtype, ["C", "A"])
     if out is None:
         out = np.empty(values.shape, dtype)
@@ -153,5 +155,5 @@ def apply_numpy(
     if direct and (source is out or not np.may_share_memory(source, out)):
         _native.subset_transform(source, out, matrix)
     else:
-        out[...] = apply_numpy(call, matrix, source, None)
+        out[...] = apply_numpy(call, argument, matrix, source, None)
     return out

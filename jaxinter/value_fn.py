@@ -32,32 +32,47 @@ def log_odds(logits: Any, target: Any) -> Any:
 
     Source: paper 001, section 2.1 (the output v of papers 001 to 003).
     """
-    shape = np.shape(logits)
+    logits = _arrays.as_array("log_odds", "logits", logits)
+    shape = tuple(logits.shape)
     if not shape or shape[-1] < 2:
         raise ValueError(
             f"log_odds: logits must be [..., classes] with at least 2 classes; got shape {shape}"
         )
-    if not _arrays.is_traced(target):
-        chosen = _arrays.to_numpy("log_odds", "target", target)
-        if not np.issubdtype(chosen.dtype, np.integer):
-            raise TypeError(f"log_odds: target must be integers; got dtype {chosen.dtype}")
-        if chosen.size and (chosen.min() < 0 or chosen.max() >= shape[-1]):
-            raise ValueError(
-                f"log_odds: target must be from 0 to {shape[-1] - 1}; "
-                f"got {chosen.min()} to {chosen.max()}"
-            )
+    _check_target(target, shape)
     if _arrays.is_torch(logits):
         return _log_odds_torch(logits, target)
     if _arrays.is_jax(logits):
         return _log_odds(jnp, logsumexp, _arrays.floating_jax("log_odds", "logits", logits), target)
-    logits = _arrays.to_numpy("log_odds", "logits", logits)
     logits = logits.astype(_checks.float_dtype("log_odds", "logits", logits.dtype), copy=False)
     return _log_odds(np, _logsumexp_numpy, logits, target)
 
 
+def _check_target(target: Any, shape: tuple[int, ...]) -> None:
+    try:
+        np.broadcast_shapes(np.shape(target), shape[:-1])
+        fits = np.ndim(target) < len(shape)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"log_odds: target must broadcast to {shape[:-1]}; got shape {np.shape(target)}"
+        )
+    if _arrays.is_traced(target):
+        return
+    chosen = _arrays.to_numpy("log_odds", "target", target)
+    if not np.issubdtype(chosen.dtype, np.integer):
+        raise TypeError(f"log_odds: target must be integers; got dtype {chosen.dtype}")
+    if chosen.size and (chosen.min() < 0 or chosen.max() >= shape[-1]):
+        raise ValueError(
+            f"log_odds: target must be from 0 to {shape[-1] - 1}; "
+            f"got {chosen.min()} to {chosen.max()}"
+        )
+
+
 def _log_odds(xp: Any, logsumexp: Any, logits: Any, target: Any) -> Any:
-    target = xp.broadcast_to(xp.asarray(target), logits.shape[:-1])[..., None]
-    classes = xp.broadcast_to(xp.arange(logits.shape[-1], dtype=target.dtype), logits.shape)
+    target = xp.asarray(target).astype(np.int32)
+    target = xp.broadcast_to(target, logits.shape[:-1])[..., None]
+    classes = xp.broadcast_to(xp.arange(logits.shape[-1], dtype=np.int32), logits.shape)
     others = xp.where(classes == target, -xp.inf, logits)
     return xp.take_along_axis(logits, target, axis=-1)[..., 0] - logsumexp(others, axis=-1)
 
@@ -65,7 +80,8 @@ def _log_odds(xp: Any, logsumexp: Any, logits: Any, target: Any) -> Any:
 def _logsumexp_numpy(x: np.ndarray, axis: int) -> np.ndarray:
     top = x.max(axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0).astype(x.dtype)
-    return np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis)
+    with np.errstate(divide="ignore"):  # all other classes at -inf: log-odds are +inf
+        return np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis)
 
 
 def _log_odds_torch(logits: Any, target: Any) -> Any:
@@ -73,6 +89,7 @@ def _log_odds_torch(logits: Any, target: Any) -> Any:
 
     if logits.dtype not in (torch.float32, torch.float64):
         logits = logits.float() if logits.is_floating_point() else logits.double()
-    target = torch.as_tensor(target, device=logits.device).expand(logits.shape[:-1])[..., None]
+    target = torch.as_tensor(target, device=logits.device).long()
+    target = target.expand(logits.shape[:-1])[..., None]
     others = logits.scatter(-1, target, -torch.inf)
     return logits.gather(-1, target)[..., 0] - others.logsumexp(-1)

@@ -31,8 +31,8 @@ def with_value(bad, *index):
 BAD_CALLS = [
     # transforms
     (lambda: ji.mobius(np.ones((3, 6))), ValueError, r"mobius: values .* length 2\*\*n; got shape \(3, 6\)"),
-    (lambda: ji.zeta(np.ones(0)), ValueError, r"zeta: values .* 2\*\*n; got shape \(0,\)"),
-    (lambda: ji.zeta(3.0), ValueError, r"zeta: values .* got shape \(\)"),
+    (lambda: ji.zeta(np.ones(0)), ValueError, r"zeta: effects .* 2\*\*n; got shape \(0,\)"),
+    (lambda: ji.zeta(3.0), ValueError, r"zeta: effects .* got shape \(\)"),
     (lambda: ji.mobius(jnp.ones(6)), ValueError, r"mobius: values .* got shape \(6,\)"),
     (lambda: jax.jit(ji.mobius)(jnp.ones(6)), ValueError, r"mobius: values .* got shape \(6,\)"),
     (lambda: ji.mobius(np.ones(4, complex)), TypeError, r"mobius: values must hold real numbers .* got dtype complex128"),
@@ -60,6 +60,10 @@ BAD_CALLS = [
     (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0, 1]), ValueError, r"players must broadcast to the shape of x, \(3,\); got shape \(2,\)"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3), np.ones((3, 3)), [0, 1, 2]), ValueError, r"baseline must broadcast"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0.0, 1, 2]), TypeError, r"players must be integers"),
+    (lambda: ji.masked_inputs(MASKS * 0.5, np.ones(3), 0, [0, 1, 2]), TypeError, r"masks must be bool; got dtype float64"),
+    (lambda: ji.masked_inputs(MASKS, np.ones(3, np.uint8), -1, [0, 1, 2]), ValueError, r"baseline must hold values of x's dtype uint8; got -1"),
+    (lambda: ji.masked_inputs(MASKS, np.ones(3, int), 0.5, [0, 1, 2]), ValueError, r"baseline must hold values .* got 0.5"),
+    (lambda: ji.patches((8, 8), 4), ValueError, r"patches: grid must be \(rows, columns\)"),
     (lambda: ji.patches((8,), (2, 2)), ValueError, r"patches: shape must be \(height, width\)"),
     (lambda: ji.patches((8, 8), (9, 2)), ValueError, r"patches: grid must be \(rows, columns\)"),
     (lambda: ji.brightest_patches(np.ones((4, 4)), (2, 2), 5), ValueError, r"k must be at most 4 cells; got 5"),
@@ -69,6 +73,8 @@ BAD_CALLS = [
     (lambda: ji.log_odds(np.zeros((2, 1)), 0), ValueError, r"log_odds: logits .* at least 2 classes; got shape \(2, 1\)"),
     (lambda: ji.log_odds(LOGITS, 3), ValueError, r"target must be from 0 to 2; got 3 to 3"),
     (lambda: ji.log_odds(LOGITS, 0.5), TypeError, r"target must be integers"),
+    (lambda: ji.log_odds(LOGITS, [0, 1, 2]), ValueError, r"log_odds: target must broadcast to \(2,\); got shape \(3,\)"),
+    (lambda: ji.evaluate(3, 3), TypeError, r"evaluate: value_fn must be callable; got int"),
     (lambda: ji.evaluate(lambda m: m.sum(), 3), ValueError, r"value_fn must give \[m\] or \[m, outputs\] .* got shape \(\)"),
     (lambda: ji.evaluate(lambda m: np.where(m[:, 2], np.nan, 0.0), 3), ValueError, r"finite values; got nan at coalition 4 \(players \[2\] present\)"),
     (lambda: ji.evaluate(lambda m: m.sum(axis=1), 3, batch_size=0), ValueError, r"batch_size must be a whole number >= 1; got 0"),
@@ -87,14 +93,22 @@ BAD_CALLS = [
     (lambda: ji.extract(V, tie_break=-1), ValueError, r"tie_break must be a number >= 0; got -1"),
     (lambda: ji.extract(V, max_iterations=0), ValueError, r"max_iterations must be a whole number >= 1"),
     (lambda: ji.extract(V, start=np.ones(4)), ValueError, r"start must have shape \(8,\); got \(4,\)"),
-    (lambda: ji.extract(V, start=np.full(8, np.nan)), ValueError, r"extract: start: values must be finite"),
+    (lambda: ji.extract(V, start=np.full(8, np.nan)), ValueError, r"extract: start must be finite; got nan at coalition 0"),
     (lambda: jax.jit(ji.extract)(jnp.ones(8)), TypeError, r"throw must be False for traced values"),
+    (lambda: ji.extract(V, tol="a"), ValueError, r"extract: tol must be a number > 0; got 'a'"),
+    (lambda: ji.extract(V, noise_bound="a"), TypeError, r"extract: noise_bound must hold real numbers"),
+    (lambda: ji.extract(V * 1e-300), ValueError, r"must have max \|v - v\(empty\)\| = 0 or from 1e-290 to 1e\+290, .* got 7e-300"),
+    (lambda: ji.extract([1e308, -1e308, 0, 1e308]), ValueError, r"neither overflow nor vanish; got inf"),
     (lambda: ji.extract(V, player_names=["a"]), ValueError, r"extract: player_names must be 3 names; got 1"),
     # results
     (lambda: ji.extract(V[None]).top(3), ValueError, r"Interactions.top: takes one sample; got a batch of shape \(1,\)"),
     (lambda: ji.extract(V).top(-1), ValueError, r"top: k must be a whole number >= 0"),
     (lambda: ji.extract(V).salient(), ValueError, r"give one of threshold and share_of_largest"),
     (lambda: ji.extract(V).salient(-1), ValueError, r"threshold must be >= 0; got -1"),
+    (lambda: ji.extract(V).salient(share_of_largest=-1), ValueError, r"share_of_largest must be >= 0; got -1"),
+    (lambda: ji.extract(V[None])[1], IndexError, r"index 1 is out of bounds for axis 0 with size 1"),
+    (lambda: ji.extract(V)[0], IndexError, r"one sample cannot be indexed"),
+    (lambda: ji.salience_threshold(with_value(np.nan, 1, 7)), ValueError, r"got nan at sample 1, coalition 7"),
     (lambda: ji.salience_threshold(V, ratio=-1), ValueError, r"ratio must be >= 0"),
     (lambda: ji.salience_threshold(np.ones(3)), ValueError, r"salience_threshold: values must have a last axis"),
 ]
@@ -122,7 +136,7 @@ def test_more_players_than_memory_holds(monkeypatch):
     """n and the bytes are said before anything is allocated."""
     monkeypatch.setattr(_checks, "free_memory", lambda: 100_000)
     with pytest.raises(
-        ValueError, match=r"extract: n = 10 players need 245,760 bytes; .* 100,000 free"
+        ValueError, match=r"extract: n = 10 players need 327,680 bytes; .* 100,000 free"
     ):
         ji.extract(np.ones(1024))
 

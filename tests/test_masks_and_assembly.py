@@ -76,6 +76,9 @@ def test_patches_and_columns():
     assert {int(n) for n in np.bincount(uneven.ravel())} <= {4, 6, 9}
     np.testing.assert_array_equal(ji.columns(3), [0, 1, 2])
     np.testing.assert_array_equal(ji.columns(4, [[3], [0, 1]]), [1, 1, -1, 0])
+    np.testing.assert_array_equal(ji.columns(2, [[], [0]]), [1, -1])
+    assert ji.decode([], 2).shape == (0, 2)
+    assert ji.decode(np.uint64([3]), 2).all()
 
 
 def test_brightest_patches_are_the_largest_l1_norms(rng):
@@ -98,6 +101,13 @@ class TestLogOdds:
         np.testing.assert_allclose(ji.log_odds(logits, target), np.log(chosen / (1 - chosen)))
         assert ji.log_odds(np.array([300.0, 0.0, -np.inf], np.float32), 0) == 300
         assert ji.log_odds(np.array([-1e30, 0.0]), 0) == -1e30
+
+    def test_narrow_integer_targets(self, rng):
+        logits = rng.normal(size=(300,))
+        expected = ji.log_odds(logits, 5)
+        assert ji.log_odds(logits, np.uint8(5)) == expected
+        assert np.isclose(ji.log_odds(jnp.asarray(logits), np.uint8(5)), expected)
+        assert ji.log_odds([0.0, -np.inf], 0) == np.inf
 
     def test_same_in_jax_with_a_gradient(self, rng):
         logits = rng.normal(size=(3, 4)).astype(np.float32)
@@ -133,6 +143,14 @@ class TestEvaluate:
         table = ji.evaluate(value_fn, 3, batch_size=4, progress="running")
         assert table.dtype == np.float32
         np.testing.assert_array_equal(table, ji.all_masks(3).T)
+
+    def test_a_wider_chunk_widens_the_table(self):
+        def value_fn(masks):
+            first = not masks.any()
+            return np.full(len(masks), 16777217.0, np.float32 if first else np.float64)
+
+        table = ji.evaluate(value_fn, 1, batch_size=1)
+        assert table[1] == 16777217.0
 
     def test_no_players(self):
         np.testing.assert_array_equal(ji.evaluate(lambda masks: masks.sum(axis=1) + 3, 0), [3.0])

@@ -64,6 +64,14 @@ class TestPlots:
             low, high = image.min(), image.max()
             np.testing.assert_allclose(shown[chosen], ((image - low) / (high - low))[chosen])
 
+    def test_repeated_names_frame_the_right_patch(self):
+        v = np.array([0.0, 0, 0, 0, 5, 5, 5, 5])  # player 2 alone
+        named = ji.extract(v, player_names=("the", "cat", "the"))
+        image, players = np.ones((1, 6, 1)), np.array([[[0], [0], [1], [1], [2], [2]]])
+        axes = ji.plot.effects_on_patches(image, players, named, k=1)
+        xs = np.concatenate([line.get_xdata() for line in axes[1].lines])
+        assert (xs.min(), xs.max()) == (3.5, 5.5)
+
     def test_borders_close_around_each_region(self):
         regions = np.array([[0, 0, 1], [-1, 0, 1]])
         segments = ji.plot._borders(regions)

@@ -73,7 +73,8 @@ def test_dual_bound_of_any_multiplier_is_below_the_optimum(zeta, x64, rng):
         a = ji.mobius(v / 2)
         a[0] = 0
         b = problem.or_effects(c, jnp.asarray(a)[None], None)
-        assert elastic[0, 0] <= problem.objective(jnp.asarray(a)[None], b, 0.1)[0, 0]
+        half = problem.strength(jnp.asarray(a)[None], b)[0, 0] + 0.05 * (a @ a + (b**2).sum())
+        assert elastic[0, 0] <= half
 
 
 @given(
@@ -133,6 +134,9 @@ class TestRealTables:
     def test_two_starts_agree(self, table):
         """gamma = 0 against u_and = 0: the tie-break selects one of many optima."""
         results = [ji.extract(table, tol=1e-5, start=start) for start in (None, 0 * table)]
+        assert (results[0].iterations != results[1].iterations).any()  # the starts were used
+        assert (results[0].tie_break < 0.1).any()  # the L1 gap asked for smaller eps
+        assert all((r.gap <= 1e-5).all() for r in results)
         for row in range(len(table)):
             first, second = (
                 {(e.kind, e.players) for e in r[row].merge_singletons().top(50)} for r in results
@@ -142,6 +146,7 @@ class TestRealTables:
     def test_start_changes_the_time_not_the_answer(self, table, optimum):
         cold = ji.extract(table[:4], noise_ratio=0.02, tol=1e-3)
         warm = ji.extract(table[:4], noise_ratio=0.02, tol=1e-3, start=cold)
+        assert (warm.iterations < cold.iterations).all()
         true = optimum(0.02)[:4]
         assert (warm.dual <= true * (1 + 1e-7)).all()
         assert (true <= warm.primal * (1 + 1e-7)).all()
@@ -188,6 +193,53 @@ def test_smallest_games(n):
     assert len(ji.extract(np.zeros((0, 2**n)))) == 0
 
 
+def test_a_start_of_no_use_is_not_used(table):
+    wild = ji.extract(table[:2], tol=1e-3, start=1e12 * table[:2])
+    np.testing.assert_array_equal(wild.effects, ji.extract(table[:2], tol=1e-3).effects)
+
+
+def test_twelve_players_with_noise(rng):
+    """Above n = 11 the residual's block is scaled; a planted split bounds the optimum."""
+    planted = np.where(rng.random(4096) < 0.005, rng.normal(size=4096), 0.0)
+    planted[0] = 0.0
+    v = ji.zeta(planted)
+    bound = 0.02 * np.abs(v).max()
+    result = ji.extract(v, noise_bound=bound, tol=1e-2, tie_break=0)
+    assert result.dual <= np.abs(planted).sum()
+    assert result.iterations <= 2500
+    check_explanation(result, v, bound)
+
+
+def test_a_proof_within_tol_is_not_lost_when_the_tie_break_is_cut_short(table, optimum):
+    enough = int(ji.extract(table, tol=1e-3, tie_break=0).iterations.max()) + 10
+    with pytest.warns(RuntimeWarning, match="gap of all samples is proven, but the tie-break of"):
+        result = ji.extract(table, tol=1e-3, max_iterations=enough)
+    assert result.converged.all()
+    assert (result.gap <= 1e-3).all()
+    assert np.isnan(result.tie_break).any()
+    assert (result.iterations <= enough).all()
+    assert (result.iterations == enough).any()
+    assert (optimum(0.0) <= result.primal * (1 + 1e-7)).all()
+    check_explanation(result, table, 0.0)
+
+
+def test_scales(rng):
+    v = rng.normal(size=16)
+    expected = ji.extract(v, tol=1e-3)
+    for scale in (1e-280, 1e-12, 1e12, 1e280):
+        result = ji.extract(v * scale, tol=1e-3)
+        np.testing.assert_allclose(result.primal, expected.primal * scale, rtol=2e-3)
+        assert result.gap <= 1e-3
+        check_explanation(result, v * scale, 0.0)
+
+
+def test_real_tables_within_the_noise_need_no_effects(table):
+    result = ji.extract(table, noise_bound=np.abs(table - table[:, :1]).max(axis=1))
+    assert not result.primal.any()
+    assert not result.gap.any()
+    np.testing.assert_array_equal(result.residual, table - table[:, :1])
+
+
 def test_constant_table_and_table_within_the_noise():
     flat = ji.extract(np.full(8, 3.0), noise_ratio=0.1)
     assert flat.primal == flat.dual == flat.gap == 0
@@ -205,6 +257,8 @@ class TestKinds:
         assert result.primal.dtype == result.dual.dtype == result.gap.dtype == np.float64
         np.testing.assert_allclose(result.reconstruct(), v, atol=1e-3 * np.abs(v).max())
         assert (result.gap <= 1.1e-3).all()
+        noisy = ji.extract(v, noise_bound=0.05, tol=1e-3)
+        assert (np.abs(noisy.residual) <= 0.05).all()
 
     def test_jax(self, table):
         result = ji.extract(jnp.asarray(table[:2], jnp.float32), tol=1e-3)
@@ -213,6 +267,28 @@ class TestKinds:
         assert result.gap.dtype == np.float64
         assert result.reconstruct().shape == (2, 1024)
         assert not jax.config.jax_enable_x64
+
+    def test_objects_with_dlpack_only(self):
+        class Foreign:
+            def __init__(self, array):
+                self.array = array
+
+            def __dlpack__(self, **arguments):
+                return self.array.__dlpack__(**arguments)
+
+            def __dlpack_device__(self):
+                return self.array.__dlpack_device__()
+
+        v = np.arange(8.0)
+        np.testing.assert_array_equal(ji.mobius(Foreign(v)), ji.mobius(v))
+        np.testing.assert_array_equal(ji.extract(Foreign(v)).effects, ji.extract(v).effects)
+        assert ji.log_odds(Foreign(v), 7) == ji.log_odds(v, 7)
+        masked = ji.masked_inputs(np.ones((2, 8), bool), Foreign(v), 0.0, np.arange(8))
+        np.testing.assert_array_equal(masked, [v, v])
+
+    def test_names_travel_through_a_trace(self):
+        f = jax.jit(lambda v: ji.extract(v, tol=1e-2, throw=False, player_names="ab"))
+        assert f(jnp.arange(4.0)).player_names == ("a", "b")
 
     def test_under_jit_and_vmap(self, table):
         v = jnp.asarray(table[:2], jnp.float32)
@@ -238,7 +314,7 @@ class TestKinds:
 class TestNotConverged:
     def test_raises_with_the_result(self, table):
         with pytest.raises(
-            ji.ConvergenceError, match=r"1 of 1 samples .* 50 iterations .* tol 1e-06"
+            ji.ConvergenceError, match=r"1 of 1 .* tol 1e-06 in 50 iterations"
         ) as error:
             ji.extract(table[0], tol=1e-6, max_iterations=50)
         result = error.value.result
@@ -247,7 +323,7 @@ class TestNotConverged:
         check_explanation(result, table[0], 0.0)
 
     def test_returns_it_with_a_warning(self, table, optimum):
-        with pytest.warns(RuntimeWarning, match="did not finish in 50 iterations"):
+        with pytest.warns(RuntimeWarning, match="did not reach tol 1e-06 in 50 iterations"):
             result = ji.extract(table, tol=1e-6, max_iterations=50, throw=False)
         assert (result.dual <= optimum(0.0)).all()
         assert (optimum(0.0) <= result.primal).all()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import pickle
 import subprocess
 import sys
 
@@ -93,7 +94,7 @@ def test_kernel_and_lax_equal_dense_kronecker_power(matrix, n, rng):
     v = rng.normal(size=(3, 2**n))
     expected = v @ dense.T
     atol = 1e-13 * (np.abs(v) @ np.abs(dense).T).max()
-    got = transform.apply_numpy("test", matrix, v, None)
+    got = transform.apply_numpy("test", "v", matrix, v, None)
     np.testing.assert_allclose(got, expected, rtol=0, atol=atol)
     with jax.enable_x64(True):
         x = jnp.asarray(v)
@@ -131,7 +132,7 @@ def test_same_bits_at_every_simd_level(simd, tmp_path):
             for dtype in (np.float32, np.float64):
                 v = rng.normal(size=(3, 2**n)).astype(dtype)
                 for matrix in ((1, 0, -1, 1), (0, 1, 1, -1), (0.6, 0.8, -0.8, 0.6)):
-                    parts.append(transform.apply_numpy("test", matrix, v, None).tobytes())
+                    parts.append(transform.apply_numpy("test", "v", matrix, v, None).tobytes())
         open(sys.argv[1], "wb").write(b"".join(parts))
     """
     bits = []
@@ -193,6 +194,10 @@ class TestNumpyArrays:
         np.testing.assert_array_equal(strided[:, 0], ji.mobius(expected))
         assert not strided[:, 1].any()
 
+    def test_unpickled_arrays(self, rng):
+        v = pickle.loads(pickle.dumps(rng.normal(size=8)))
+        np.testing.assert_array_equal(ji.mobius(v, out=np.empty(8)), ji.mobius(v))
+
     def test_input_of_any_layout_is_left_alone(self, rng):
         base = rng.normal(size=(16, 6))
         misaligned = np.frombuffer(b"x" + base.tobytes(), np.uint8)[1:].view(np.float64)
@@ -246,6 +251,11 @@ class TestJax:
             assert "custom_call" not in text
             assert "stablehlo.reshape" in text
 
+    def test_without_jit(self):
+        with jax.disable_jit():
+            np.testing.assert_array_equal(ji.mobius(jnp.arange(4.0)), ji.mobius(np.arange(4.0)))
+            np.testing.assert_array_equal(ji.extract(np.arange(4.0), tol=1e-2).bias, 0.0)
+
     def test_under_shard_map(self):
         mesh = jax.make_mesh((1,), ("batch",))
         spec = jax.sharding.PartitionSpec("batch")
@@ -266,6 +276,19 @@ class TestTorch:
         np.testing.assert_array_equal(out.numpy(), ji.mobius(v))
         assert ji.zeta(torch.ones(4, dtype=torch.bfloat16)).dtype == torch.float32
         assert ji.zeta(torch.ones(4, dtype=torch.int32)).dtype == torch.float64
+
+    def test_half_out_is_refused_not_left_unwritten(self, torch):
+        half = torch.zeros(4).half()
+        with pytest.raises(ValueError, match=r"out must be float32 or float64; got .*float16"):
+            ji.mobius(torch.arange(4).half(), out=half)
+
+    @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch.func's own
+    def test_torch_func(self, torch, rng):
+        x = torch.from_numpy(rng.normal(size=(2, 8)))
+        dense = torch.func.jacrev(ji.mobius)(x[0])
+        np.testing.assert_allclose(dense @ x[0], ji.mobius(x[0]))
+        np.testing.assert_array_equal(torch.func.jacfwd(ji.mobius)(x[0]), dense)
+        np.testing.assert_array_equal(torch.func.vmap(ji.mobius)(x), ji.mobius(x))
 
     @pytest.mark.parametrize("name", TRANSFORMS)
     def test_gradients_twice(self, name, torch, rng):

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinter import _arrays, _checks, _native, _progress
+from jaxinter._primitives import subset_transform
 from jaxinter.interactions import Interactions, and_or_sum, relative_gap
-from jaxinter.sparse.problem import graph_offset, objective, or_effects
+from jaxinter.sparse.problem import graph_offset, or_effects, strength, without_empty
 from jaxinter.sparse.solver import solve
-from jaxinter.transform import mobius
+from jaxinter.transform import MOBIUS, mobius
 
 __all__ = ["ConvergenceError", "extract"]
 
@@ -24,16 +25,26 @@ __all__ = ["ConvergenceError", "extract"]
 # CPU small groups, one a thread, were measured fastest (n = 10: one sample: 21 ms a sample, against
 # 102 ms for groups of 16, with noise); accelerators want width.
 GROUP_ELEMENTS_CPU, GROUP_ELEMENTS = 1 << 10, 1 << 20
-# float64 vectors of 2**n that a sample of a group takes at the peak (state, anchor, temporaries).
-VECTORS_PER_SAMPLE = 30
+# float64 vectors of 2**n that a sample in work takes at the peak, without and with noise; measured.
+VECTORS, VECTORS_WITH_NOISE = 40, 72
+# Range of max |v - v(empty)| within which sums neither overflow nor fall below what XLA can hold.
+SMALLEST, LARGEST = 1e-290, 1e290
+# How far residuals stay within the noise bound, in units of max |v - v(empty)|: more than the
+# rounding of the effects to the dtype of the answer.
+MARGIN = {"float64": 1e-12, "float32": 2e-6}
+# A start whose strength is more than this many times the default's is of no help.
+WORST_START = 10.0
 
 
 class ConvergenceError(RuntimeError):
     """The gap asked for was not reached; `result` holds the `Interactions` so far."""
 
     def __init__(self, message: str, result: Interactions):
-        super().__init__(message)
+        super().__init__(message, result)
         self.result = result
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 def extract(
@@ -56,7 +67,8 @@ def extract(
         and       |residual(T)| <= bound.
 
     Many splits are optimal; a second phase picks the one of least L2 norm (`tie_break`), so that
-    the answer does not depend on the start.
+    the answer does not depend on the start. Where the iterations end before that is settled, a
+    split proven within `tol` is returned with a warning, and its `tie_break` is NaN.
 
     Args:
       values: any array ``[..., 2**n]``, finite; bit i of an index is set when player i is present.
@@ -67,8 +79,8 @@ def extract(
         the L1 gap is within tol; 0 skips the second phase.
       start: an `Interactions` of the same shape, or the AND part of a split ``[..., 2**n]``
         (zeros: all in OR; default: half of v). Changes the time, not the answer beyond tol.
-      max_iterations: a sample that needs more is not converged.
-      throw: raise on that; False returns it with a warning.
+      max_iterations: of each sample, both phases together.
+      throw: raise where the gap is above tol after that; False returns it with a warning.
       progress: show a progress bar over the samples; a string is its title.
       player_names: n names that travel with the result to every listing.
 
@@ -79,7 +91,8 @@ def extract(
       ValueError, TypeError: an argument is wrong; the message names it.
       ConvergenceError: not converged after `max_iterations`; holds the result.
 
-    Traced JAX values work under jit and vmap with throw=False (no warning is then given).
+    Traced JAX values (not bounds or starts) work under jit and vmap with throw=False; no warning is
+    given then, and without x64 what is computed from the float64 certificate is float32.
 
     >>> v = [0.0, 3.0, 3.0, 3.0, 0.0, 3.0, 3.0, 8.0]  # 3 for 0 or 1; 5 more for all three
     >>> for kind, players, effect in extract(v).top(2):
@@ -89,6 +102,7 @@ def extract(
 
     Source: papers 001 (Eq. 10) to 003 (Eq. 12), solved to a proven optimum.
     """
+    values = _arrays.as_array("extract", "values", values)
     samples, dtype = _checked_samples(values, noise_ratio, noise_bound, start)
     n = samples.values.shape[-1].bit_length() - 1
     settings = _checked_settings(tol, tie_break, max_iterations) | {"dtype": dtype.name}
@@ -102,7 +116,8 @@ def extract(
         with jax.enable_x64(True):
             samples = samples._replace(values=samples.values.astype(jnp.float64))
             return _result(values, _solve_group(samples, **settings), names)
-    result = _result(values, _solve_in_groups(samples, settings, progress), names)
+    device = _arrays.device_of(values)
+    result = _result(values, _solve_in_groups(samples, settings, device, progress), names)
     _report(result, tol, max_iterations, throw)
     return result
 
@@ -124,13 +139,16 @@ def _checked_samples(values, noise_ratio, noise_bound, start) -> tuple[_Samples,
     dtype = _checks.float_dtype("extract", "values", table.dtype)
     if _arrays.is_jax(values):
         dtype = jax.dtypes.canonicalize_dtype(dtype)
-    advice = "Use fewer players (merge some), or a machine with more memory."
-    needed = VECTORS_PER_SAMPLE * 8 << n
-    _checks.memory("extract", n, needed, _checks.free_memory(), advice)
-    if not traced:
-        _checks.finite_values("extract", table)
-        table = np.asarray(table, np.float64)
     batch, size = table.shape[:-1], table.shape[-1]
+    noisy = noise_bound is not None or bool(np.any(np.asarray(noise_ratio) != 0))
+    vectors = VECTORS_WITH_NOISE if noisy else VECTORS
+    at_once = min(_native.thread_limit(), max(1, math.prod(batch)))
+    advice = "Use fewer players (merge some), fewer threads (JAXINTER_THREADS), or more memory."
+    _checks.memory("extract", n, at_once * vectors * 8 << n, _checks.free_memory(), advice)
+    if not traced:
+        _checks.finite_values("extract", "values", table)
+        table = np.asarray(table, np.float64)
+        _check_range(table)
     if noise_bound is not None and np.any(np.asarray(noise_ratio) != 0):
         raise ValueError(
             "extract: give one of noise_ratio and noise_bound; "
@@ -144,9 +162,22 @@ def _checked_samples(values, noise_ratio, noise_bound, start) -> tuple[_Samples,
     ), dtype
 
 
+def _check_range(table: np.ndarray) -> None:
+    with np.errstate(over="ignore"):
+        swing = np.abs(table - table[..., :1]).max(axis=-1)
+    bad = (swing > LARGEST) | ((swing > 0) & (swing < SMALLEST))
+    if bad.any():
+        raise ValueError(
+            "extract: values must have max |v - v(empty)| = 0 or from "
+            f"{SMALLEST:g} to {LARGEST:g}, so that sums neither overflow nor vanish; "
+            f"got {swing[bad][0]:g}. Rescale them"
+        )
+
+
 def _checked_noise(argument: str, noise: Any, batch: tuple[int, ...]) -> np.ndarray | None:
     """``[samples, 1]``; None where all is 0, which needs no box."""
-    given = np.asarray(_arrays.to_numpy("extract", argument, noise), np.float64)
+    given = _arrays.to_numpy("extract", argument, noise)
+    given = given.astype(_checks.float_dtype("extract", argument, given.dtype)).astype(np.float64)
     if not (np.isfinite(given).all() and (given >= 0).all()):
         raise ValueError(f"extract: {argument} must be finite and >= 0; got {noise!r}")
     try:
@@ -163,27 +194,22 @@ def _checked_start(start: Any, batch: tuple[int, ...], size: int) -> np.ndarray 
     """``[samples, 2, 2**n]``: AND effects and residual to begin from."""
     if start is None:
         return None
-    if isinstance(start, Interactions):
-        parts = (start.and_effects, start.residual)
-        a, delta = (np.asarray(_arrays.to_numpy("extract", "start", x), np.float64) for x in parts)
-    else:
-        split = np.asarray(_arrays.to_numpy("extract", "start", start), np.float64)
-        _checks.n_players("extract", "start", split.shape)
-        a = mobius(split)
-        delta = np.zeros_like(a)
-    if a.shape != (*batch, size):
-        raise ValueError(f"extract: start must have shape {(*batch, size)}; got {a.shape}")
-    _checks.finite_values("extract: start", a)
+    given = [start.and_effects, start.residual] if isinstance(start, Interactions) else [start]
+    parts = [np.asarray(_arrays.to_numpy("extract", "start", x), np.float64) for x in given]
+    for part in parts:
+        if part.shape != (*batch, size):
+            raise ValueError(f"extract: start must have shape {(*batch, size)}; got {part.shape}")
+        _checks.finite_values("extract", "start", part)
+    a, delta = parts if len(parts) == 2 else (mobius(parts[0]), np.zeros(parts[0].shape))
     return np.stack([a, delta], axis=-2).reshape(-1, 2, size)
 
 
 def _checked_settings(tol: float, tie_break: float, max_iterations: int) -> dict[str, Any]:
-    if not (math.isfinite(tol) and tol > 0):
-        raise ValueError(f"extract: tol must be a number > 0; got {tol!r}")
-    if not (math.isfinite(tie_break) and tie_break >= 0):
-        raise ValueError(f"extract: tie_break must be a number >= 0; got {tie_break!r}")
-    iterations = _checks.count("extract", "max_iterations", max_iterations, least=1)
-    return {"tol": float(tol), "tie_break": float(tie_break), "max_iterations": iterations}
+    return {
+        "tol": _checks.real("extract", "tol", tol, positive=True),
+        "tie_break": _checks.real("extract", "tie_break", tie_break, positive=False),
+        "max_iterations": _checks.count("extract", "max_iterations", max_iterations, least=1),
+    }
 
 
 def _checked_names(player_names: Sequence[str] | None, n: int) -> tuple[str, ...] | None:
@@ -196,17 +222,17 @@ def _checked_names(player_names: Sequence[str] | None, n: int) -> tuple[str, ...
 
 
 def _solve_in_groups(
-    samples: _Samples, settings: dict[str, Any], progress: bool | str
+    samples: _Samples, settings: dict[str, Any], device: Any, progress: bool | str
 ) -> dict[str, np.ndarray]:
-    """Solves group after group on all threads. The group size depends on n alone (the last group
-    is padded with its last sample), so one program serves any batch, and gives the same bits."""
+    """Solves group after group, on a CPU on all threads. The group size depends on n alone (the
+    last group is padded with its last sample), so one program serves any batch."""
     count, size = samples.values.shape
-    on_cpu = jax.default_backend() == "cpu"
+    on_cpu = (device.platform if device else jax.default_backend()) == "cpu"
     group = max(1, (GROUP_ELEMENTS_CPU if on_cpu else GROUP_ELEMENTS) // size)
 
     def solve_from(first: int) -> dict[str, np.ndarray]:
         rows = np.minimum(np.arange(first, first + group), count - 1)
-        with jax.enable_x64(True):  # of this thread
+        with jax.enable_x64(True), jax.default_device(device):  # of this thread
             part = _solve_group(jax.tree.map(lambda x: x[rows], samples), **settings)
             return jax.tree.map(lambda x: np.asarray(x)[: count - first], part)
 
@@ -235,30 +261,31 @@ def _solve_group(
     scale = jnp.max(jnp.abs(v), axis=-1, keepdims=True)
     unit = jnp.where(scale > 0, scale, 1.0)
     scalar = jnp.zeros_like(v_empty)
-    start = samples.start
-    if start is None:
-        start = jnp.stack([_and_effects(v / 2), jnp.zeros_like(v)], axis=1)
     bound = samples.bound if samples.ratio is None else samples.ratio * jnp.abs(v[:, -1:])
     if v.shape[-1] == 1 or v.shape[0] == 0:  # no players, or no samples
-        a, b, dual, eps = v, v, scalar, scalar
-        iterations, converged = scalar.astype(jnp.int32), scalar == 0
+        a, b, dual, eps, iterations = v, v, scalar, scalar, scalar.astype(jnp.int32)
     else:
         solution = solve(
             v / unit,
             scalar if bound is None else bound / unit,
-            start / unit[:, None],
+            _start(samples.start, v) / unit[:, None],
             tol,
             tie_break,
+            MARGIN[dtype],
             boxed=bound is not None,
             max_iterations=max_iterations,
         )
         a = unit * solution.a
         b = or_effects(graph_offset(v), a, None if bound is None else unit * solution.delta)
-        dual, eps = unit * solution.dual, solution.eps
-        iterations, converged = solution.iterations, solution.converged
+        needed = scale > (0.0 if bound is None else bound)  # else no effects, to the last bit
+        a, b = jnp.where(needed, a, 0.0), jnp.where(needed, b, 0.0)
+        dual, eps, iterations = unit * solution.dual, solution.eps, solution.iterations
     a, b = (x.astype(dtype).astype(jnp.float64) for x in (a, b))
-    primal = objective(a, b)
-    certificate = {"primal": primal, "dual": dual, "gap": relative_gap(primal, dual)}
+    primal = strength(a, b)
+    gap = relative_gap(primal, dual)
+    # Rounding the effects to float32 may add this much to a gap that was within tol before.
+    converged = gap <= tol + (1e-6 if dtype == "float32" else 0.0)
+    certificate = {"primal": primal, "dual": dual, "gap": gap}
     run = {"iterations": iterations, "converged": converged, "tie_break": eps}
     effects = {"and_effects": a, "or_effects": b, "residual": v - and_or_sum(a, b)}
     return {
@@ -268,8 +295,20 @@ def _solve_group(
     }
 
 
-def _and_effects(u_and: jax.Array) -> jax.Array:
-    return mobius(u_and).at[:, 0].set(0.0)
+def _start(start: jax.Array | None, v: jax.Array) -> jax.Array:
+    """AND effects and residual to begin from: `start` where it is of use, else half of v in AND."""
+
+    def strength_of(a: jax.Array, delta: jax.Array) -> jax.Array:
+        return strength(a, or_effects(graph_offset(v), a, delta))[:, None]
+
+    half = jnp.stack([without_empty(subset_transform(v / 2, MOBIUS)), jnp.zeros_like(v)], axis=1)
+    if start is None:
+        return half
+    start = without_empty(start)
+    useful = strength_of(start[:, 0], start[:, 1]) <= WORST_START * strength_of(
+        *half.swapaxes(0, 1)
+    )
+    return jnp.where(useful, start, half)
 
 
 def _result(values: Any, parts: dict[str, Any], names: tuple[str, ...] | None) -> Interactions:
@@ -288,12 +327,21 @@ def _result(values: Any, parts: dict[str, Any], names: tuple[str, ...] | None) -
 
 def _report(result: Interactions, tol: float, max_iterations: int, throw: bool) -> None:
     converged = np.asarray(result.converged)
+    unsettled = int(np.isnan(np.asarray(result.tie_break)).sum())
     if converged.all():
+        if unsettled:
+            message = (
+                f"extract: the gap of all samples is proven, but the tie-break of {unsettled} of "
+                f"{converged.size} was not settled in {max_iterations} iterations (tie_break is "
+                "NaN): among equally sparse splits theirs depends on the start. Raise "
+                "max_iterations or tol, or give tie_break=0"
+            )
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
         return
-    worst = float(np.max(np.asarray(result.gap)[~converged] if converged.ndim else result.gap))
+    worst = float(np.max(np.asarray(result.gap)))
     message = (
-        f"extract: {int((~converged).sum())} of {converged.size} samples did not finish in "
-        f"{max_iterations} iterations (largest gap {worst:.2g}, tol {tol:g}). Raise max_iterations "
+        f"extract: {int((~converged).sum())} of {converged.size} samples did not reach tol "
+        f"{tol:g} in {max_iterations} iterations (largest gap {worst:.2g}). Raise max_iterations "
         "or tol; the certificate of what was reached is valid"
     )
     if throw:

@@ -59,9 +59,9 @@ def or_effects(c: jax.Array, a: jax.Array, delta: jax.Array | None) -> jax.Array
     return without_empty(b)
 
 
-def objective(a: jax.Array, b: jax.Array, eps: jax.Array | float = 0.0) -> jax.Array:
-    """sum |a| + |b| + (eps / 2) (a^2 + b^2), ``[samples, 1]``."""
-    return total(jnp.abs(a) + jnp.abs(b)) + eps / 2 * total(a * a + b * b)
+def strength(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The objective, sum |a| + |b|, ``[samples, 1]``."""
+    return total(jnp.abs(a)) + total(jnp.abs(b))
 
 
 def dual_bounds(

@@ -57,7 +57,7 @@ def rotations(n: int) -> Rotations:
     eigenvalues, rotation = np.linalg.eigh(KKT)
     inverse = 1 / (1 + kronecker_power(eigenvalues, n).ravel())
     spectrum = kronecker_power(rotation[0], n).ravel()  # e_0 in the eigenvectors
-    empty = apply_numpy("rotations", tuple(rotation.ravel()), inverse * spectrum, None)
+    empty = apply_numpy("rotations", "e_0", tuple(rotation.ravel()), inverse * spectrum, None)
     return Rotations(rotation, inverse, empty / empty[0])
 
 

@@ -13,7 +13,8 @@ restart the scale tau between primal and dual moves to balance how far each has 
 The optimum is not unique, so a sample goes through two phases. In the first there is no tie-break
 (eps = 0); at half the tolerance its lower bound is kept. In the second eps > 0 selects the split
 of least L2 norm; where its own gap is closed but its L1 gap is not within the tolerance, eps is
-halved.
+halved. Where the iterations end before it is settled, a split that is proven within the tolerance
+is still returned: this phase's if it is one, else the sparsest seen.
 
 Everything is per sample (tau, k, eps, restarts): samples of a batch do not see each other, save
 that all run until the last is done. Units: max |w| = 1. float64 throughout: float32 floors at a gap
@@ -27,7 +28,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxinter.sparse import projection
-from jaxinter.sparse.problem import dual_bounds, graph_offset, objective, or_effects, without_empty
+from jaxinter.sparse.problem import (
+    dual_bounds,
+    graph_offset,
+    or_effects,
+    strength,
+    total,
+    without_empty,
+)
 
 CHECK_EVERY = 25
 # Restart when the step is this part of its first size, or this part and growing, or when this part
@@ -38,8 +46,17 @@ RESTART_SUFFICIENT, RESTART_GROWING, RESTART_LONG = 0.2, 0.8, 0.25
 # needs less halving of eps: at 1/4 two starts agree better than at 1/2 for the same iterations.
 PHASE_1_SHARE, PHASE_2_SHARE = 0.5, 0.25
 TAU_STEP = 3.0  # largest change of tau at one restart
-# Residuals stay this far (units of max |w|) within the box, so that rounding stays within it too.
-BOX_MARGIN = 1e-12
+
+
+class Split(NamedTuple):
+    """A feasible candidate."""
+
+    a_delta: jax.Array  # [samples, 2, 2**n]
+    l1: jax.Array  # [samples, 1]: sum of absolute effects
+    l2: jax.Array  # and of squared effects
+
+    def objective(self, eps: jax.Array) -> jax.Array:
+        return self.l1 + eps / 2 * self.l2
 
 
 class State(NamedTuple):
@@ -52,9 +69,9 @@ class State(NamedTuple):
     first_step: jax.Array  # |y - x| at the first check after the restart; inf before it
     last_step: jax.Array
     eps: jax.Array  # tie-break: 0 in phase 1
-    best: jax.Array  # [samples, 2, 2**n]: a and delta of the best split of this phase
-    upper: jax.Array  # its objective (with eps)
-    lower: jax.Array  # best lower bound on that
+    best: Split  # of this phase, by its objective (with eps)
+    sparsest: Split  # of all phases, by L1 strength
+    lower: jax.Array  # best lower bound on this phase's objective
     dual: jax.Array  # best lower bound on the L1 optimum, over both phases
     iterations: jax.Array  # float64, as all counts here
     phase_began: jax.Array  # iterations before this phase
@@ -67,9 +84,8 @@ class Solution(NamedTuple):
     a: jax.Array
     delta: jax.Array
     dual: jax.Array
-    eps: jax.Array
+    eps: jax.Array  # that settled the tie-break; NaN where the iterations ended before
     iterations: jax.Array
-    converged: jax.Array
 
 
 def prox(z: jax.Array, tau: jax.Array, eps: jax.Array, box: jax.Array | None) -> jax.Array:
@@ -92,6 +108,7 @@ def solve(
     start: jax.Array,
     tol: jax.Array,
     tie_break: jax.Array,
+    margin: jax.Array,
     *,
     boxed: bool,
     max_iterations: int,
@@ -102,14 +119,24 @@ def solve(
       zeta: ``[samples, 1]`` bound of the residual; not read unless `boxed`. At 1 or more, or where
         w is 0, the answer is known: no effects.
       start: ``[samples, 2, 2**n]``, a and delta to begin from.
-      tol: relative gap; tie_break: eps of phase 2, 0 for none. float64 scalars.
+      tol: relative gap; tie_break: eps of phase 2, 0 for none; margin: how far residuals stay
+        within the box (at most half of it), so that later rounding stays within too. Scalars.
     """
     n = w.shape[-1].bit_length() - 1
     kappa = 1.0 if n <= 11 else 2.0  # scale of the residual's block; measured
     factors = projection.half_schur(n, kappa) if boxed else projection.rotations(n)
     c = graph_offset(w)
-    box = jnp.maximum(zeta - BOX_MARGIN, 0.0) / kappa if boxed else None
     bound = zeta if boxed else None
+    inner: jax.Array | None = zeta - jnp.minimum(margin, zeta / 2) if boxed else None
+    box: jax.Array | None = None if inner is None else inner / kappa
+
+    def split_of(a: jax.Array, delta: jax.Array) -> Split:
+        b = or_effects(c, a, delta if boxed else None)
+        return Split(jnp.stack([a, delta], axis=1), strength(a, b), total(a * a) + total(b * b))
+
+    def keep(new: Split, old: Split, where: jax.Array) -> Split:
+        a_delta = jnp.where(where[:, None], new.a_delta, old.a_delta)
+        return Split(a_delta, jnp.where(where, new.l1, old.l1), jnp.where(where, new.l2, old.l2))
 
     def step(_, carry):
         z, k, anchor, tau, eps = carry
@@ -128,30 +155,26 @@ def solve(
     def certify(s: State, x: jax.Array, y: jax.Array) -> State:
         a = y[:, 0]
         delta = jnp.zeros_like(a) if box is None else kappa * jnp.clip(y[:, 2], -box, box)
-        candidate = jnp.stack([a, delta], axis=1)
-        upper = objective_of(candidate, s.eps)
+        split = split_of(a, delta)
         lam = (y[:, 1] + s.z[:, 1] - 2 * x[:, 1]) / s.tau
         dual, elastic = dual_bounds(c, bound, lam, s.eps)
-        better = ~s.done & (upper < s.upper)
         dual = jnp.where(s.done, s.dual, jnp.maximum(s.dual, dual))
+        better = ~s.done & (split.objective(s.eps) < s.best.objective(s.eps))
         return s._replace(
-            best=jnp.where(better[:, None], candidate, s.best),
-            upper=jnp.where(better, upper, s.upper),
+            best=keep(split, s.best, better),
+            sparsest=keep(split, s.sparsest, ~s.done & (split.l1 < s.sparsest.l1)),
             dual=dual,
             lower=jnp.where(s.eps > 0, jnp.maximum(s.lower, elastic), dual),
         )
 
-    def objective_of(split: jax.Array, eps: jax.Array | float) -> jax.Array:
-        a, delta = split[:, 0], split[:, 1]
-        return objective(a, or_effects(c, a, delta if boxed else None), eps)
+    def proven(split: Split, dual: jax.Array) -> jax.Array:
+        return split.l1 - dual <= tol * split.l1
 
     def change_phase(s: State, x: jax.Array) -> State:
         share = jnp.where(s.eps > 0, PHASE_2_SHARE, PHASE_1_SHARE)
-        close = ~s.done & (s.upper - s.lower <= share * tol * s.upper)
-        l1 = objective_of(s.best, 0.0)
-        accurate = l1 - s.dual <= tol * l1
-        last = (s.eps > 0) | (tie_break == 0)
-        finished = close & last & (accurate | (tie_break == 0))
+        upper = s.best.objective(s.eps)
+        close = ~s.done & (upper - s.lower <= share * tol * upper)
+        finished = close & ((tie_break == 0) | (s.eps > 0) & proven(s.best, s.dual))
         onward = close & ~finished
         eps = jnp.where(onward, jnp.where(s.eps > 0, s.eps / 2, tie_break), s.eps)
         # The new tie-break's prox has the same x at this z: the primal does not jump.
@@ -163,7 +186,6 @@ def solve(
             k=jnp.where(onward, 0.0, s.k),
             first_step=jnp.where(onward, jnp.inf, s.first_step),
             eps=eps,
-            upper=jnp.where(onward, objective_of(s.best, eps), s.upper),
             lower=jnp.where(onward, -jnp.inf, s.lower),
             phase_began=jnp.where(onward, s.iterations, s.phase_began),
             done=s.done | finished,
@@ -196,52 +218,54 @@ def solve(
         )
 
     def body(s: State) -> State:
+        steps = jnp.minimum(CHECK_EVERY, max_iterations - jnp.max(s.iterations)).astype(jnp.int32)
         carry = (s.z, s.k, s.anchor, s.tau, s.eps)
-        z, k, *_ = jax.lax.fori_loop(0, CHECK_EVERY, step, carry)
-        ran = jnp.where(s.done, 0.0, CHECK_EVERY)
+        z, k, *_ = jax.lax.fori_loop(0, steps, step, carry)
+        ran = jnp.where(s.done, 0.0, steps.astype(z.dtype))
         return check(s._replace(z=z, k=k, iterations=s.iterations + ran))
 
     def unfinished(s: State) -> jax.Array:
         return jnp.any(~s.done) & (jnp.max(s.iterations) < max_iterations)
 
-    final = jax.lax.while_loop(unfinished, body, initial_state(w, c, bound, start, kappa))
-    iterations = final.iterations.astype(jnp.int32)
-    return Solution(
-        final.best[:, 0], final.best[:, 1], final.dual, final.eps, iterations, final.done
-    )
-
-
-def initial_state(
-    w: jax.Array, c: jax.Array, zeta: jax.Array | None, start: jax.Array, kappa: float
-) -> State:
-    a, delta = without_empty(start[:, 0]), without_empty(start[:, 1])
-    if zeta is not None:
-        box = jnp.maximum(zeta - BOX_MARGIN, 0.0)
-        delta = jnp.clip(delta, -box, box)
-    # Where the box holds all of w, and where w is 0, no effects are needed.
-    known = jnp.max(jnp.abs(w), axis=-1, keepdims=True) <= (0.0 if zeta is None else zeta)
-    a = jnp.where(known, 0.0, a)
-    delta = jnp.where(known, w, delta if zeta is not None else 0.0)
-    b = or_effects(c, a, delta if zeta is not None else None)
-    blocks = [a, b] if zeta is None else [a, b, delta / kappa]
-    z = jnp.stack(blocks, axis=1)
-    scalar = jnp.zeros_like(w[:, :1])
-    upper = jnp.where(known, 0.0, objective(a, b))
+    start_split, known = starting_split(w, bound, inner, start)
+    first = initial_state(split_of(*start_split), c, known, kappa if boxed else None)
     # The multiplier of the full coalition alone: no split does without |w(full)|, less the noise.
-    trivial = jnp.abs(w[:, -1:]) - (0.0 if zeta is None else zeta)
-    dual = jnp.where(known, 0.0, jnp.maximum(trivial, 0.0))
+    trivial = jnp.abs(w[:, -1:]) - (0.0 if bound is None else bound)
+    first = first._replace(dual=jnp.where(known, 0.0, jnp.maximum(trivial, 0.0)))
+    s = jax.lax.while_loop(unfinished, body, first)
+    chosen = keep(s.best, s.sparsest, s.done | proven(s.best, s.dual))
+    a_delta = jnp.where(known[:, None], first.best.a_delta, chosen.a_delta)
+    eps = jnp.where(s.done | (tie_break == 0), s.eps, jnp.nan)
+    return Solution(a_delta[:, 0], a_delta[:, 1], s.dual, eps, s.iterations.astype(jnp.int32))
+
+
+def starting_split(
+    w: jax.Array, zeta: jax.Array | None, inner: jax.Array | None, start: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """(a, delta) to begin from, and where they are the answer: w is 0, or lies within the box."""
+    a, delta = without_empty(start[:, 0]), without_empty(start[:, 1])
+    delta = jnp.clip(delta, -inner, inner) if inner is not None else jnp.zeros_like(delta)
+    known = jnp.max(jnp.abs(w), axis=-1, keepdims=True) <= (0.0 if zeta is None else zeta)
+    return (jnp.where(known, 0.0, a), jnp.where(known, w, delta)), known
+
+
+def initial_state(split: Split, c: jax.Array, known: jax.Array, kappa: float | None) -> State:
+    a, delta = split.a_delta[:, 0], split.a_delta[:, 1]
+    b = or_effects(c, a, None if kappa is None else delta)
+    z = jnp.stack([a, b] if kappa is None else [a, b, delta / kappa], axis=1)
+    scalar = jnp.zeros_like(split.l1)
     return State(
         z=z,
         anchor=z,
         k=scalar,
-        tau=jnp.where(known, 1.0, jnp.mean(jnp.abs(a) + jnp.abs(b), axis=-1, keepdims=True) / 2),
+        tau=jnp.where(known, 1.0, split.l1 / a.shape[-1] / 2),
         first_step=scalar + jnp.inf,
         last_step=scalar + jnp.inf,
         eps=scalar,
-        best=jnp.stack([a, delta], axis=1),
-        upper=upper,
-        lower=dual,
-        dual=dual,
+        best=split,
+        sparsest=split,
+        lower=scalar - jnp.inf,
+        dual=scalar,
         iterations=scalar,
         phase_began=scalar,
         done=known,
