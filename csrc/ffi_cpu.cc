@@ -6,62 +6,18 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <condition_variable>
-#include <cstdlib>
 #include <memory>
-#include <mutex>
-#include <stdexcept>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include "ffi_checks.h"
 #include "lattice_kernels.h"
+#include "threads.h"
 
 namespace jaxinter {
 namespace {
 
 namespace ffi = xla::ffi;
 namespace py = pybind11;
-
-// JAXINTER_THREADS, or as many as the machine has.
-int ThreadLimit() {
-  const char* text = std::getenv("JAXINTER_THREADS");
-  const int asked = text ? std::atoi(text) : 0;
-  if (asked > 0) return asked;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
-// What workers and caller share. The caller takes part and waits for claimed tasks only, so a
-// worker that never starts delays nobody; such a worker keeps this alive, never the caller's stack.
-struct Shared {
-  Shared(Index tasks, void* context, Parallel::Task task)
-      : tasks(tasks), context(context), task(task) {}
-
-  void Work() {
-    for (Index i = next++; i < tasks; i = next++) {
-      task(context, i);
-      if (++done == tasks) {
-        std::lock_guard<std::mutex> lock(mutex);
-        all_done.notify_all();
-      }
-    }
-  }
-
-  void Wait() {
-    std::unique_lock<std::mutex> lock(mutex);
-    all_done.wait(lock, [this] { return done == tasks; });
-  }
-
-  const Index tasks;
-  void* const context;
-  const Parallel::Task task;
-  std::atomic<Index> next{0};
-  std::atomic<Index> done{0};
-  std::mutex mutex;
-  std::condition_variable all_done;
-};
 
 class XlaThreads : public Parallel {
  public:
@@ -73,7 +29,7 @@ class XlaThreads : public Parallel {
   int threads() const override { return threads_; }
 
   void Run(Index tasks, void* context, Task task) override {
-    auto shared = std::make_shared<Shared>(tasks, context, task);
+    auto shared = std::make_shared<SharedTasks>(tasks, context, task);
     const Index helpers = std::min<Index>(threads_, tasks) - 1;
     for (Index i = 0; i < helpers; ++i) pool_.Schedule([shared] { shared->Work(); });
     shared->Work();
@@ -82,34 +38,6 @@ class XlaThreads : public Parallel {
 
  private:
   ffi::ThreadPool pool_;
-  int threads_;
-};
-
-// Threads that live as long as one call: nothing to go wrong after a fork. Starting one costs tens
-// of microseconds, so only calls that move more than `kWorthBytes` use them.
-class ThreadsOfThisCall : public Parallel {
- public:
-  static constexpr Index kWorthBytes = 1 << 20;
-
-  explicit ThreadsOfThisCall(Index bytes) : threads_(bytes > kWorthBytes ? ThreadLimit() : 1) {}
-
-  int threads() const override { return threads_; }
-
-  void Run(Index tasks, void* context, Task task) override {
-    Shared shared(tasks, context, task);
-    std::vector<std::thread> helpers;
-    try {
-      for (Index i = 1; i < std::min<Index>(threads_, tasks); ++i) {
-        helpers.emplace_back([&shared] { shared.Work(); });
-      }
-    } catch (const std::exception&) {
-      // No more threads to be had: those that started, and this one, do the work.
-    }
-    shared.Work();
-    for (std::thread& helper : helpers) helper.join();
-  }
-
- private:
   int threads_;
 };
 
@@ -178,8 +106,24 @@ void SubsetTransformArrays(const py::array& in, py::array& out, std::array<doubl
   const void* source = in.data();
   void* target = out.mutable_data();  // raises for a read-only array
   py::gil_scoped_release release;
-  ThreadsOfThisCall threads(in.nbytes());
+  SleepingThreads threads(in.nbytes());
   (is_float ? Transform<float> : Transform<double>)(source, target, tables, matrix, threads);
+}
+
+void StreamPassArray(py::array& x) {
+  const bool is_float = py::isinstance<py::array_t<float>>(x);
+  if (!(x.flags() & py::array::c_style) || !(is_float || py::isinstance<py::array_t<double>>(x))) {
+    throw py::value_error("_cpu.stream_pass: x must be C-contiguous, float32 or float64");
+  }
+  void* data = x.mutable_data();
+  const Index size = x.size();
+  py::gil_scoped_release release;
+  SleepingThreads threads(size * (is_float ? 4 : 8));
+  if (is_float) {
+    LaunchStreamPassCpu(static_cast<float*>(data), size, threads);
+  } else {
+    LaunchStreamPassCpu(static_cast<double*>(data), size, threads);
+  }
 }
 
 }  // namespace
@@ -189,6 +133,8 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("registrations", &jaxinter::Registrations, "FFI targets: name -> capsule.");
   m.def("subset_transform", &jaxinter::SubsetTransformArrays, pybind11::arg("in").noconvert(),
         pybind11::arg("out").noconvert(), pybind11::arg("matrix"));
+  m.def("stream_pass", &jaxinter::StreamPassArray, pybind11::arg("x").noconvert(),
+        "x += 1 in place: one read and write of every element, the bound of every transform.");
   m.def("simd_level", &jaxinter::SimdLevel);
   m.def("thread_limit", &jaxinter::ThreadLimit);
 }

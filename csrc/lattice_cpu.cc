@@ -246,5 +246,29 @@ template void SubsetTransform<float>(const float*, float*, Index, int, const Mat
 template void SubsetTransform<double>(const double*, double*, Index, int, const Matrix2&,
                                       Parallel&);
 
+// The bound: every element read and written once, four vectors at a time.
+template <class T>
+void StreamPass(T* x, Index size, Parallel& parallel) {
+  constexpr Index kStep = 4 * Simd<T>::kLanes;
+  const Index tasks = parallel.threads() > 1 ? 4 * parallel.threads() : 1;
+  const Index chunk = CeilDiv(CeilDiv(size, tasks), kStep) * kStep;
+  const Vector<T> one = Vector<T>{} + T{1};
+  parallel.For(CeilDiv(size, chunk), [&](Index task) {
+    const Index end = (task + 1) * chunk < size ? (task + 1) * chunk : size;
+    Index i = task * chunk;
+    for (; i + kStep <= end; i += kStep) {
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        T* p = x + i + k * Simd<T>::kLanes;
+        Store<T>(p, Load<T>(p) + one);
+      }
+    }
+    for (; i < end; ++i) x[i] += T{1};
+  });
+}
+
+template void StreamPass<float>(float*, Index, Parallel&);
+template void StreamPass<double>(double*, Index, Parallel&);
+
 }  // namespace JAXINTER_SIMD
 }  // namespace jaxinter

@@ -7,14 +7,12 @@
 
 namespace jaxinter {
 
-#define JAXINTER_DECLARE(simd)                                                                     \
-  namespace simd {                                                                                 \
-  template <class T>                                                                               \
-  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&);                       \
-  extern template void SubsetTransform<float>(const float*, float*, Index, int, const Matrix2&,    \
-                                              Parallel&);                                          \
-  extern template void SubsetTransform<double>(const double*, double*, Index, int, const Matrix2&, \
-                                               Parallel&);                                         \
+#define JAXINTER_DECLARE(simd)                                               \
+  namespace simd {                                                           \
+  template <class T>                                                         \
+  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&); \
+  template <class T>                                                         \
+  void StreamPass(T*, Index, Parallel&);                                     \
   }
 JAXINTER_DECLARE(portable)
 #if defined(__x86_64__)
@@ -51,24 +49,33 @@ const Simd kSimd = Detect();
 
 }  // namespace
 
+// Calls the build of `function` for this machine.
+#if defined(__x86_64__)
+#define JAXINTER_DISPATCH(function, ...)                  \
+  (kSimd == Simd::kAvx512 ? avx512::function(__VA_ARGS__) \
+   : kSimd == Simd::kAvx2 ? avx2::function(__VA_ARGS__)   \
+                          : portable::function(__VA_ARGS__))
+#else
+#define JAXINTER_DISPATCH(function, ...) portable::function(__VA_ARGS__)
+#endif
+
 template <class T>
 void LaunchSubsetTransformCpu(const T* in, T* out, Index batch, int n_players,
                               const Matrix2& matrix, Parallel& parallel) {
-#if defined(__x86_64__)
-  if (kSimd == Simd::kAvx512) {
-    return avx512::SubsetTransform(in, out, batch, n_players, matrix, parallel);
-  }
-  if (kSimd == Simd::kAvx2) {
-    return avx2::SubsetTransform(in, out, batch, n_players, matrix, parallel);
-  }
-#endif
-  portable::SubsetTransform(in, out, batch, n_players, matrix, parallel);
+  JAXINTER_DISPATCH(SubsetTransform, in, out, batch, n_players, matrix, parallel);
+}
+
+template <class T>
+void LaunchStreamPassCpu(T* x, Index size, Parallel& parallel) {
+  JAXINTER_DISPATCH(StreamPass, x, size, parallel);
 }
 
 template void LaunchSubsetTransformCpu<float>(const float*, float*, Index, int, const Matrix2&,
                                               Parallel&);
 template void LaunchSubsetTransformCpu<double>(const double*, double*, Index, int, const Matrix2&,
                                                Parallel&);
+template void LaunchStreamPassCpu<float>(float*, Index, Parallel&);
+template void LaunchStreamPassCpu<double>(double*, Index, Parallel&);
 
 const char* SimdLevel() {
   return kSimd == Simd::kAvx512 ? "avx512" : kSimd == Simd::kAvx2 ? "avx2" : "portable";

@@ -15,6 +15,10 @@ template <class T>
 void LaunchSubsetTransformCpu(const T* in, T* out, Index batch, int n_players,
                               const Matrix2& matrix, Parallel& parallel);
 
+// x += 1 for `size` contiguous elements: the streaming pass that transforms are measured against.
+template <class T>
+void LaunchStreamPassCpu(T* x, Index size, Parallel& parallel);
+
 // The widest instruction set this machine runs: "avx512", "avx2" or "portable".
 const char* SimdLevel();
 

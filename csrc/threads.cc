@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "threads.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <deque>
+#include <system_error>
+#include <thread>
+
+namespace jaxinter {
+
+int ThreadLimit() {
+  const char* text = std::getenv("JAXINTER_THREADS");
+  const int asked = text ? std::atoi(text) : 0;
+  if (asked > 0) return asked;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+void SharedTasks::Work() {
+  for (Index i = next_++; i < tasks_; i = next_++) {
+    task_(context_, i);
+    if (++done_ == tasks_) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      all_done_.notify_all();
+    }
+  }
+}
+
+void SharedTasks::Wait() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  all_done_.wait(lock, [this] { return done_ == tasks_; });
+}
+
+namespace {
+
+class Pool {
+ public:
+  // Asks `helpers` workers to take part in `tasks`, starting those that are missing.
+  void Call(const std::shared_ptr<SharedTasks>& tasks, Index helpers) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      try {
+        for (; workers_ < helpers; ++workers_) std::thread([this] { Sleep(); }).detach();
+      } catch (const std::system_error&) {
+        // No more threads to be had: the caller and those that started do the work.
+      }
+      for (Index i = 0; i < std::min(helpers, workers_); ++i) calls_.push_back(tasks);
+    }
+    wake_.notify_all();
+  }
+
+  // The pool of this process.
+  static Pool& Get() {
+    static std::mutex mutex;
+    static Pool* pool = nullptr;
+    static pid_t owner = 0;
+    std::lock_guard<std::mutex> lock(mutex);
+    if (owner != getpid()) {  // first use, or a fork: the parent's workers are not here
+      pool = new Pool;
+      owner = getpid();
+    }
+    return *pool;
+  }
+
+ private:
+  void Sleep() {
+    for (;;) {
+      std::shared_ptr<SharedTasks> tasks;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [this] { return !calls_.empty(); });
+        tasks = std::move(calls_.front());
+        calls_.pop_front();
+      }
+      tasks->Work();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::shared_ptr<SharedTasks>> calls_;
+  Index workers_ = 0;
+};
+
+}  // namespace
+
+void SleepingThreads::Run(Index tasks, void* context, Task task) {
+  auto shared = std::make_shared<SharedTasks>(tasks, context, task);
+  Pool::Get().Call(shared, std::min<Index>(threads_, tasks) - 1);
+  shared->Work();
+  shared->Wait();
+}
+
+}  // namespace jaxinter

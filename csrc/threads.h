@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The threads that numpy and torch calls run on. Inside a jitted program XLA's own are used instead
+// (ffi_cpu.cc); both share out work with SharedTasks.
+#ifndef JAXINTER_THREADS_H_
+#define JAXINTER_THREADS_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#include "parallel.h"
+
+namespace jaxinter {
+
+// JAXINTER_THREADS, or as many as the machine has; read at every call.
+int ThreadLimit();
+
+// Tasks that caller and helpers take from one counter. The caller takes part and waits for claimed
+// tasks only, so a helper that starts late, or never, delays nobody; it keeps this object alive,
+// never the caller's stack.
+class SharedTasks {
+ public:
+  SharedTasks(Index tasks, void* context, Parallel::Task task)
+      : tasks_(tasks), context_(context), task_(task) {}
+
+  void Work();
+  void Wait();
+
+ private:
+  const Index tasks_;
+  void* const context_;
+  const Parallel::Task task_;
+  std::atomic<Index> next_{0};
+  std::atomic<Index> done_{0};
+  std::mutex mutex_;
+  std::condition_variable all_done_;
+};
+
+// Workers that sleep between calls. Started at first use, never stopped (a process ends with them);
+// a forked child, which inherits none, starts its own.
+class SleepingThreads : public Parallel {
+ public:
+  // Waking a worker costs several microseconds: a call that moves fewer bytes runs on its own.
+  static constexpr Index kWorthBytes = 512 * 1024;
+
+  explicit SleepingThreads(Index bytes) : threads_(bytes > kWorthBytes ? ThreadLimit() : 1) {}
+  int threads() const override { return threads_; }
+  void Run(Index tasks, void* context, Task task) override;
+
+ private:
+  int threads_;
+};
+
+}  // namespace jaxinter
+
+#endif  // JAXINTER_THREADS_H_
