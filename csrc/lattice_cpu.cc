@@ -5,8 +5,10 @@
 // A table is walked depth first, so that each level of the walk works in the next larger cache:
 //   base   2^(lane + register bits) elements: loaded once, all their players done in registers
 //   sweep  radix 8 over the next three players, rows of one vector at stride 2^k, in place
+//   panel  above a cache: up to nine players at once on narrow columns copied to a buffer
 // The first touch reads `in` and writes `out`; everything after works on `out`.
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <type_traits>
 
@@ -31,6 +33,11 @@ constexpr int kBaseRegisterBits = 3;
 constexpr int kSweepBits = 3;
 // Below this many players one table is one task; measured break-even of splitting it.
 constexpr int kSplitPlayers = 16;
+// A float32 table of this many players (512 KiB) stays in an L2 cache; above, panels.
+constexpr int kCachePlayers = 17;
+// A panel: rows of 1 KiB, wide enough to stream, and at most 2^9 of them, half an L2 cache.
+constexpr Index kPanelBytes = 1024;
+constexpr int kPanelBits = 9;
 // A task of a batch should touch about this many bytes.
 constexpr Index kTaskBytes = 64 * 1024;
 
@@ -131,24 +138,26 @@ JAXINTER_INLINE void Base(const T* in, T* out, const Step& step) {
   for (int i = 0; i < (1 << kBits); ++i) Store<T>(out + i * Simd<T>::kLanes, x[i]);
 }
 
-// kBits players on columns [begin, end) of 2^kBits rows that lie `stride` elements apart.
+// kBits players: `width` columns of 2^kBits rows, read at one stride and written at another.
 template <class T, int kBits, class Step>
-JAXINTER_INLINE void Sweep(T* rows, Index stride, Index begin, Index end, const Step& step) {
-  for (Index column = begin; column < end; column += Simd<T>::kLanes) {
+JAXINTER_INLINE void Sweep(const T* in, Index in_stride, T* out, Index out_stride, Index width,
+                           const Step& step) {
+  for (Index column = 0; column < width; column += Simd<T>::kLanes) {
     Vector<T> x[1 << kBits];
 #pragma GCC unroll 8
-    for (int i = 0; i < (1 << kBits); ++i) x[i] = Load<T>(rows + column + i * stride);
+    for (int i = 0; i < (1 << kBits); ++i) x[i] = Load<T>(in + column + i * in_stride);
     StepRegisters<kBits>(x, step);
 #pragma GCC unroll 8
-    for (int i = 0; i < (1 << kBits); ++i) Store<T>(rows + column + i * stride, x[i]);
+    for (int i = 0; i < (1 << kBits); ++i) Store<T>(out + column + i * out_stride, x[i]);
   }
 }
 
 template <class T, class Step>
-void SweepBits(T* rows, int bits, Index stride, Index begin, Index end, const Step& step) {
-  if (bits == 3) return Sweep<T, 3>(rows, stride, begin, end, step);
-  if (bits == 2) return Sweep<T, 2>(rows, stride, begin, end, step);
-  return Sweep<T, 1>(rows, stride, begin, end, step);
+void SweepBits(int bits, const T* in, Index in_stride, T* out, Index out_stride, Index width,
+               const Step& step) {
+  if (bits == 3) return Sweep<T, 3>(in, in_stride, out, out_stride, width, step);
+  if (bits == 2) return Sweep<T, 2>(in, in_stride, out, out_stride, width, step);
+  return Sweep<T, 1>(in, in_stride, out, out_stride, width, step);
 }
 
 // A table smaller than one vector, player by player.
@@ -174,6 +183,7 @@ int TopBits(int n) {
   return above % kSweepBits ? above % kSweepBits : kSweepBits;
 }
 
+// A table that fits a cache, on one thread.
 template <class T, class Step>
 void Table(const T* in, T* out, int n, const Step& step) {
   if (n < Simd<T>::kLaneBits) return Scalar(in, out, n, step);
@@ -196,33 +206,64 @@ void Table(const T* in, T* out, int n, const Step& step) {
   for (Index row = 0; row < (1 << top); ++row) {
     Table(in + row * stride, out + row * stride, n - top, step);
   }
-  SweepBits(out, top, stride, 0, stride, step);
+  SweepBits(top, out, stride, out, stride, stride, step);
 }
 
-// One large table on all threads: its lower parts are tables of their own, then columns are.
+// `bits` players on one panel: kPanelBytes wide columns of 2^bits rows. The first sweep brings the
+// rows into `buffer`, contiguous and small enough for the L2 cache, the last one writes them back:
+// main memory is read and written once for all these players.
 template <class T, class Step>
-void LargeTable(const T* in, T* out, int n, const Step& step, Parallel& parallel) {
-  if (n < kSplitPlayers) return Table(in, out, n, step);
-  const int top = TopBits<T>(n);
-  const Index stride = Index{1} << (n - top);
-  if ((Index{1} << top) >= 2 * parallel.threads()) {
-    parallel.For(Index{1} << top,
-                 [&](Index row) { Table(in + row * stride, out + row * stride, n - top, step); });
-  } else {
-    for (Index row = 0; row < (1 << top); ++row) {
-      LargeTable(in + row * stride, out + row * stride, n - top, step, parallel);
+void Panel(T* rows, int bits, Index stride, T* buffer, const Step& step) {
+  constexpr Index kWidth = kPanelBytes / sizeof(T);
+  for (int done = 0, now; done < bits; done += now) {
+    now = (bits - done) % kSweepBits ? (bits - done) % kSweepBits : kSweepBits;
+    const bool first = done == 0, last = done + now == bits;
+    const T* in = first ? rows : buffer;
+    T* out = last ? rows : buffer;
+    const Index in_stride = first ? stride : kWidth, out_stride = last ? stride : kWidth;
+    for (Index group = 0; group < (Index{1} << (bits - now)); ++group) {
+      const Index low = group & ((Index{1} << done) - 1);
+      const Index row = ((group >> done) << (done + now)) | low;
+      SweepBits(now, in + row * in_stride, in_stride << done, out + row * out_stride,
+                out_stride << done, kWidth, step);
     }
   }
-  const Index columns = Index{1} << 11;  // per task: eight rows of 2^11 fill an L1 or L2 cache
-  parallel.For(stride / columns, [&](Index slice) {
-    SweepBits(out, top, stride, slice * columns, (slice + 1) * columns, step);
-  });
+}
+
+// One table on all threads: parts that fit a cache, each one task; then the players above them,
+// kPanelBits at a time, on panels of columns.
+template <class T, class Step>
+void LargeTable(const T* in, T* out, int n, const Step& step, Parallel& parallel) {
+  constexpr Index kWidth = kPanelBytes / sizeof(T);
+  const int cache = sizeof(T) == 4 ? kCachePlayers : kCachePlayers - 1;
+  const int base = n > cache ? cache : n - kSweepBits;
+  const Index part = Index{1} << base;
+  parallel.For(Index{1} << (n - base),
+               [&](Index i) { Table(in + i * part, out + i * part, base, step); });
+  for (int level = base, bits; level < n; level += bits) {
+    bits = n - level < kPanelBits ? n - level : kPanelBits;
+    const Index stride = Index{1} << level, panels = stride / kWidth;
+    const Index wanted = 4 * parallel.threads();
+    const Index per_task = CeilDiv(panels, wanted);
+    for (Index block = 0; block < (Index{1} << (n - level - bits)); ++block) {
+      T* rows = out + (block << (level + bits));
+      parallel.For(CeilDiv(panels, per_task), [&](Index task) {
+        T* buffer = bits > kSweepBits
+                        ? static_cast<T*>(std::aligned_alloc(kVectorBytes, kPanelBytes << bits))
+                        : rows;
+        for (Index p = task * per_task; p < panels && p < (task + 1) * per_task; ++p) {
+          Panel(rows + p * kWidth, bits, stride, buffer, step);
+        }
+        if (buffer != rows) std::free(buffer);
+      });
+    }
+  }
 }
 
 template <class T, class Step>
 void Batch(const T* in, T* out, Index batch, int n, const Step& step, Parallel& parallel) {
   const Index size = Index{1} << n;
-  if (n >= kSplitPlayers && batch < 2 * parallel.threads()) {
+  if (n > kCachePlayers || (n >= kSplitPlayers && batch < 2 * parallel.threads())) {
     for (Index b = 0; b < batch; ++b) {
       LargeTable(in + b * size, out + b * size, n, step, parallel);
     }
