@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "assemble_kernels.h"
 #include "ffi_checks.h"
 #include "lattice_kernels.h"
 #include "threads.h"
@@ -110,6 +111,50 @@ void SubsetTransformArrays(const py::array& in, py::array& out, std::array<doubl
   (is_float ? Transform<float> : Transform<double>)(source, target, tables, matrix, threads);
 }
 
+template <class T>
+void MaskedInputsOf(const py::array& masks, const py::array& x, const py::array& baseline,
+                    const py::array& players, py::array& out) {
+  const Index rows = masks.shape(0), size = x.size();
+  const int n_players = static_cast<int>(masks.shape(1));
+  const auto* mask_data = static_cast<const std::uint8_t*>(masks.data());
+  const auto* player_data = static_cast<const std::int32_t*>(players.data());
+  const T* x_data = static_cast<const T*>(x.data());
+  const T* baseline_data = static_cast<const T*>(baseline.data());
+  T* out_data = static_cast<T*>(out.mutable_data());
+  py::gil_scoped_release release;
+  SleepingThreads threads(rows * size * static_cast<Index>(sizeof(T)));
+  LaunchMaskedInputsCpu<T>(mask_data, rows, n_players, x_data, baseline_data, player_data, size,
+                           out_data, threads);
+}
+
+// assemble.py hands over C-contiguous arrays, elements as unsigned words; anything else is its bug.
+void MaskedInputsArrays(const py::array& masks, const py::array& x, const py::array& baseline,
+                        const py::array& players, py::array& out) {
+  for (const py::array* a : {&masks, &x, &baseline, &players, const_cast<const py::array*>(&out)}) {
+    if (!(a->flags() & py::array::c_style)) {
+      throw py::value_error("_cpu.masked_inputs: arrays must be C-contiguous");
+    }
+  }
+  if (masks.ndim() != 2 || masks.itemsize() != 1 || masks.shape(1) > 62 ||
+      players.itemsize() != 4 || players.size() != x.size() || baseline.size() != x.size() ||
+      baseline.itemsize() != x.itemsize() || out.itemsize() != x.itemsize() ||
+      out.size() != masks.shape(0) * x.size()) {
+    throw py::value_error("_cpu.masked_inputs: shapes or item sizes do not fit");
+  }
+  switch (x.itemsize()) {
+    case 1:
+      return MaskedInputsOf<std::uint8_t>(masks, x, baseline, players, out);
+    case 2:
+      return MaskedInputsOf<std::uint16_t>(masks, x, baseline, players, out);
+    case 4:
+      return MaskedInputsOf<std::uint32_t>(masks, x, baseline, players, out);
+    case 8:
+      return MaskedInputsOf<std::uint64_t>(masks, x, baseline, players, out);
+    default:
+      throw py::value_error("_cpu.masked_inputs: elements must have 1, 2, 4 or 8 bytes");
+  }
+}
+
 void StreamPassArray(py::array& x) {
   const bool is_float = py::isinstance<py::array_t<float>>(x);
   if (!(x.flags() & py::array::c_style) || !(is_float || py::isinstance<py::array_t<double>>(x))) {
@@ -133,6 +178,9 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("registrations", &jaxinter::Registrations, "FFI targets: name -> capsule.");
   m.def("subset_transform", &jaxinter::SubsetTransformArrays, pybind11::arg("in").noconvert(),
         pybind11::arg("out").noconvert(), pybind11::arg("matrix"));
+  m.def("masked_inputs", &jaxinter::MaskedInputsArrays, pybind11::arg("masks").noconvert(),
+        pybind11::arg("x").noconvert(), pybind11::arg("baseline").noconvert(),
+        pybind11::arg("players").noconvert(), pybind11::arg("out").noconvert());
   m.def("stream_pass", &jaxinter::StreamPassArray, pybind11::arg("x").noconvert(),
         "x += 1 in place: one read and write of every element, the bound of every transform.");
   m.def("simd_level", &jaxinter::SimdLevel);

@@ -16,6 +16,7 @@ for _name, _capsule in _cpu.registrations().items():
     jax.ffi.register_ffi_target(_name, _capsule, platform="cpu")
 
 subset_transform = _cpu.subset_transform
+masked_inputs = _cpu.masked_inputs
 stream_pass = _cpu.stream_pass
 simd_level = _cpu.simd_level
 thread_limit = _cpu.thread_limit

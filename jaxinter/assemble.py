@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinter import _arrays, _checks
+from jaxinter import _arrays, _checks, _native
+from jaxinter.masks import MAX_PLAYERS
 
 __all__ = ["brightest_patches", "columns", "masked_inputs", "patches"]
 
@@ -42,6 +43,11 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
     shape, dtype = tuple(x.shape), _numpy_dtype(masks)
     if dtype.kind not in "biu":
         raise TypeError(f"masked_inputs: masks must be bool; got dtype {dtype}")
+    if _numpy_dtype(x).hasobject or _numpy_dtype(x).itemsize not in (1, 2, 4, 8):
+        raise TypeError(
+            "masked_inputs: x must hold numbers or booleans of 1, 2, 4 or 8 bytes; "
+            f"got dtype {x.dtype}"
+        )
     n = masks.shape[-1] if masks.ndim == 2 else -1
     most = _highest_player(players)
     if n < 0 or most >= n:
@@ -49,6 +55,8 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
             "masked_inputs: masks must be [m, n] with a column for each player "
             f"(players go up to {most}); got {tuple(masks.shape)}"
         )
+    if n > MAX_PLAYERS:
+        raise ValueError(f"masked_inputs: masks must be of at most {MAX_PLAYERS} players; got {n}")
     for argument, array in (("players", players), ("baseline", baseline)):
         _check_broadcasts(argument, np.shape(array), shape)
     _check_baseline(baseline, _numpy_dtype(x))
@@ -56,16 +64,45 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
         masks = np.ones((len(masks), 1), bool)
     if any(_arrays.is_jax(a) for a in (masks, x, baseline, players)):
         return _masked_jax(masks, jnp.asarray(x), baseline, players)
-    players = np.broadcast_to(_arrays.to_numpy("masked_inputs", "players", players), shape)
-    masks = _arrays.to_numpy("masked_inputs", "masks", masks).astype(bool)
-    keep = masks[:, np.maximum(players, 0)] | (players < 0)
     if _arrays.is_torch(x):
-        import torch
+        return _masked_torch(masks, x, baseline, players)
+    fill = _arrays.to_numpy("masked_inputs", "baseline", baseline).astype(x.dtype)
+    out = np.empty((len(masks), *shape), x.dtype)
+    words = np.dtype(f"u{x.dtype.itemsize}")
+    x, fill = np.require(x, None, ["C", "A"]), np.ascontiguousarray(np.broadcast_to(fill, shape))
+    _masked_words(masks, x.view(words), fill.view(words), out.view(words), players)
+    return out
 
-        replaced = torch.as_tensor(baseline, dtype=x.dtype, device=x.device)
-        return torch.where(torch.from_numpy(keep).to(x.device), x, replaced)
-    fill = _arrays.to_numpy("masked_inputs", "baseline", baseline)
-    return np.where(keep, x, fill.astype(x.dtype))
+
+def _masked_words(
+    masks: Any, x: np.ndarray, baseline: np.ndarray, out: np.ndarray, players: Any
+) -> None:
+    """The kernel on elements reinterpreted as unsigned words."""
+    masks = np.ascontiguousarray(_arrays.to_numpy("masked_inputs", "masks", masks), np.bool_)
+    players = _arrays.to_numpy("masked_inputs", "players", players)
+    players = np.ascontiguousarray(np.broadcast_to(players, x.shape), np.int32)
+    _native.masked_inputs(masks, x, baseline, players, out)
+
+
+def _masked_torch(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
+    """The kernel on the CPU; torch's own operations elsewhere and where a gradient is due."""
+    import torch
+
+    fill = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand(x.shape)
+    follow = torch.is_grad_enabled() and (x.requires_grad or fill.requires_grad)
+    if x.device.type == "cpu" and not follow:
+        x, fill = (t.detach().resolve_neg().contiguous() for t in (x, fill))
+        out = torch.empty((len(masks), *x.shape), dtype=x.dtype)
+        words = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.dtype.itemsize]
+        views = [t.view(words).numpy() for t in (x, fill, out)]
+        _masked_words(masks, views[0], views[1], views[2], players)
+        return out
+    masks = masks if _arrays.is_torch(masks) else torch.from_numpy(np.asarray(masks))
+    players = _arrays.to_numpy("masked_inputs", "players", players)
+    players = torch.from_numpy(np.broadcast_to(players, tuple(x.shape)).astype(np.int64))
+    players = players.to(x.device)
+    keep = masks.to(x.device).bool()[:, players.clamp(min=0)] | (players < 0)
+    return torch.where(keep, x, fill)
 
 
 def _masked_jax(masks: Any, x: jax.Array, baseline: Any, players: Any) -> jax.Array:

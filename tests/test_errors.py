@@ -60,6 +60,8 @@ BAD_CALLS = [
     (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0, 1]), ValueError, r"players must broadcast to the shape of x, \(3,\); got shape \(2,\)"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3), np.ones((3, 3)), [0, 1, 2]), ValueError, r"baseline must broadcast"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0.0, 1, 2]), TypeError, r"players must be integers"),
+    (lambda: ji.masked_inputs(MASKS, np.array(["a", None, 1], object), 0, [0, 1, 2]), TypeError, r"x must hold numbers or booleans of 1, 2, 4 or 8 bytes; got dtype object"),
+    (lambda: ji.masked_inputs(np.ones((2, 63), bool), np.ones(3), 0, [0, 1, 2]), ValueError, r"at most 62 players; got 63"),
     (lambda: ji.masked_inputs(MASKS * 0.5, np.ones(3), 0, [0, 1, 2]), TypeError, r"masks must be bool; got dtype float64"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3, np.uint8), -1, [0, 1, 2]), ValueError, r"baseline must hold values of x's dtype uint8; got -1"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3, int), 0.5, [0, 1, 2]), ValueError, r"baseline must hold values .* got 0.5"),

@@ -61,6 +61,33 @@ def test_masked_inputs_element_by_element(kind, dtype, rng, request):
     np.testing.assert_array_equal(np.asarray(got, np.float64), expected.astype(np.float64))
 
 
+@pytest.mark.parametrize("n", [1, 31, 32, 62])
+@pytest.mark.parametrize("shape", [(5,), (3, 1000), (2049,), (3, 224, 224)])
+def test_masked_inputs_of_any_size_and_number_of_players(n, shape, rng):
+    """Across blocks, tasks and the two word widths; strided and read-only inputs."""
+    x = rng.normal(size=(2, *shape)).astype(np.float32)[0]
+    x.flags.writeable = False
+    players = rng.integers(-1, n, size=shape)
+    masks = rng.random((n, 9)).T < 0.5
+    keep = masks[:, np.maximum(players, 0)] | (players < 0)
+    expected = np.where(keep, x, np.float32(0.5))
+    np.testing.assert_array_equal(ji.masked_inputs(masks, x, 0.5, players), expected)
+
+
+def test_masked_inputs_of_nothing():
+    assert ji.masked_inputs(np.ones((0, 2), bool), np.ones(3), 0, [0, 1, 1]).shape == (0, 3)
+    assert ji.masked_inputs(np.ones((4, 2), bool), np.ones((0, 3)), 0, 0).shape == (4, 0, 3)
+
+
+def test_masked_inputs_follow_torch_gradients(torch, rng):
+    x = torch.from_numpy(rng.normal(size=4)).requires_grad_()
+    baseline = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    masks, players = np.array([[True, False], [False, False]]), np.array([0, 1, 1, -1])
+    ji.masked_inputs(masks, x, baseline, players).sum().backward()
+    np.testing.assert_array_equal(x.grad, [1, 0, 0, 2])
+    np.testing.assert_array_equal(baseline.grad, [1, 2, 2, 0])
+
+
 def test_masked_inputs_without_players_keeps_the_input():
     out = ji.masked_inputs(np.zeros((1, 0), bool), np.arange(3), 9, -1)
     np.testing.assert_array_equal(out, [[0, 1, 2]])

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Picks, once, the widest build of lattice_cpu.cc that this machine runs.
+// Picks, once, the widest build of the CPU kernels that this machine runs.
 #include <cstdlib>
 #include <string_view>
 
+#include "assemble_kernels.h"
 #include "lattice_kernels.h"
 
 namespace jaxinter {
 
-#define JAXINTER_DECLARE(simd)                                               \
-  namespace simd {                                                           \
-  template <class T>                                                         \
-  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&); \
-  template <class T>                                                         \
-  void StreamPass(T*, Index, Parallel&);                                     \
+#define JAXINTER_DECLARE(simd)                                                                \
+  namespace simd {                                                                            \
+  template <class T>                                                                          \
+  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&);                  \
+  template <class T>                                                                          \
+  void StreamPass(T*, Index, Parallel&);                                                      \
+  template <class T>                                                                          \
+  void MaskedInputs(const std::uint8_t*, Index, int, const T*, const T*, const std::int32_t*, \
+                    Index, T*, Parallel&);                                                    \
   }
 JAXINTER_DECLARE(portable)
 #if defined(__x86_64__)
@@ -69,6 +73,23 @@ template <class T>
 void LaunchStreamPassCpu(T* x, Index size, Parallel& parallel) {
   JAXINTER_DISPATCH(StreamPass, x, size, parallel);
 }
+
+template <class T>
+void LaunchMaskedInputsCpu(const std::uint8_t* masks, Index rows, int n_players, const T* x,
+                           const T* baseline, const std::int32_t* players, Index size, T* out,
+                           Parallel& parallel) {
+  JAXINTER_DISPATCH(MaskedInputs, masks, rows, n_players, x, baseline, players, size, out,
+                    parallel);
+}
+
+#define JAXINTER_INSTANTIATE(T)                                                               \
+  template void LaunchMaskedInputsCpu<T>(const std::uint8_t*, Index, int, const T*, const T*, \
+                                         const std::int32_t*, Index, T*, Parallel&);
+JAXINTER_INSTANTIATE(std::uint8_t)
+JAXINTER_INSTANTIATE(std::uint16_t)
+JAXINTER_INSTANTIATE(std::uint32_t)
+JAXINTER_INSTANTIATE(std::uint64_t)
+#undef JAXINTER_INSTANTIATE
 
 template void LaunchSubsetTransformCpu<float>(const float*, float*, Index, int, const Matrix2&,
                                               Parallel&);
