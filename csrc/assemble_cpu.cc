@@ -27,7 +27,7 @@ JAXINTER_INLINE W Coalition(const std::uint8_t* mask, int n) {
   for (; i + 8 <= n; i += 8) {
     std::uint64_t bytes;
     std::memcpy(&bytes, mask + i, 8);
-    word |= (bytes * 0x0102040810204080u >> 56) << i;
+    word |= ((bytes & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i;
   }
   for (; i < n; ++i) word |= std::uint64_t{mask[i]} << i;
   return static_cast<W>(word);
@@ -39,7 +39,7 @@ void Block(const std::uint8_t* masks, Index first, Index last, int n, const T* x
   alignas(64) W bits[kBlock];
   for (Index e = 0; e < count; ++e) {
     const std::int32_t player = players[begin + e];
-    bits[e] = static_cast<W>(player < 0 ? n : player);
+    bits[e] = static_cast<W>(player < 0 ? n : player < n ? player : n - 1);
   }
   for (Index row = first; row < last; ++row) {
     const W coalition = Coalition<W>(masks + row * n, n);

@@ -10,7 +10,8 @@ namespace jaxinter {
 
 // out[row][e] = x[e] where players[e] < 0 or masks[row][players[e]], else baseline[e], for `rows`
 // masks of n_players bytes (0 or 1, n_players <= 62) and inputs of `size` elements. T has the size
-// of an element: std::uint8_t, 16, 32 or 64. Every players[e] is below n_players.
+// of an element: std::uint8_t, 16, 32 or 64. A players[e] above n_players - 1
+// counts as that (a traced value cannot be checked before), n_players >= 1.
 template <class T>
 void LaunchMaskedInputsCpu(const std::uint8_t* masks, Index rows, int n_players, const T* x,
                            const T* baseline, const std::int32_t* players, Index size, T* out,

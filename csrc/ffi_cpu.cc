@@ -78,8 +78,57 @@ XLA_FFI_DEFINE_HANDLER(kSubsetTransformHandler, SubsetTransform,
                            .Ret<ffi::AnyBuffer>()
                            .Attr<ffi::Span<const double>>("matrix"));
 
+constexpr char kMaskedInputs[] = "jaxinter_masked_inputs";
+
+ffi::Error MaskedInputs(ffi::ThreadPool pool, ffi::Buffer<ffi::DataType::PRED> masks,
+                        ffi::AnyBuffer x, ffi::AnyBuffer baseline,
+                        ffi::Buffer<ffi::DataType::S32> players, ffi::Result<ffi::AnyBuffer> out) {
+  const auto dims = masks.dimensions();
+  const Index size = static_cast<Index>(x.element_count());
+  if (dims.size() != 2 || dims[1] < 1 || dims[1] > 62 ||
+      baseline.element_count() != x.element_count() ||
+      players.element_count() != x.element_count() ||
+      out->element_count() != static_cast<std::size_t>(dims[0] * size)) {
+    return ffi::Error::InvalidArgument(
+        std::string(kMaskedInputs) +
+        ": operands must be masks [m, n] with 1 <= n <= 62, and x, baseline, players of one shape");
+  }
+  XlaThreads threads(pool);
+  const auto launch = [&](auto element) {
+    using T = decltype(element);
+    LaunchMaskedInputsCpu<T>(reinterpret_cast<const std::uint8_t*>(masks.typed_data()), dims[0],
+                             static_cast<int>(dims[1]), static_cast<const T*>(x.untyped_data()),
+                             static_cast<const T*>(baseline.untyped_data()), players.typed_data(),
+                             size, static_cast<T*>(out->untyped_data()), threads);
+    return ffi::Error::Success();
+  };
+  switch (ffi::ByteWidth(x.element_type())) {
+    case 1:
+      return launch(std::uint8_t{});
+    case 2:
+      return launch(std::uint16_t{});
+    case 4:
+      return launch(std::uint32_t{});
+    case 8:
+      return launch(std::uint64_t{});
+    default:
+      return ffi::Error::InvalidArgument(std::string(kMaskedInputs) +
+                                         ": elements must have 1, 2, 4 or 8 bytes");
+  }
+}
+
+XLA_FFI_DEFINE_HANDLER(kMaskedInputsHandler, MaskedInputs,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Arg<ffi::Buffer<ffi::DataType::PRED>>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::AnyBuffer>()
+                           .Arg<ffi::Buffer<ffi::DataType::S32>>()
+                           .Ret<ffi::AnyBuffer>());
+
 py::dict Registrations() {
   py::dict targets;
+  targets[kMaskedInputs] = py::capsule(reinterpret_cast<void*>(kMaskedInputsHandler));
   targets[kSubsetTransform] = py::capsule(reinterpret_cast<void*>(kSubsetTransformHandler));
   return targets;
 }

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinter import _arrays, _checks, _native
+from jaxinter import _arrays, _checks, _native, _primitives
 from jaxinter.masks import MAX_PLAYERS
 
 __all__ = ["brightest_patches", "columns", "masked_inputs", "patches"]
@@ -106,10 +106,9 @@ def _masked_torch(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
 
 
 def _masked_jax(masks: Any, x: jax.Array, baseline: Any, players: Any) -> jax.Array:
-    players = jnp.broadcast_to(jnp.asarray(players), x.shape)
-    keep = jnp.asarray(masks).astype(bool)[:, jnp.maximum(players, 0)] | (players < 0)[None]
     fill = jnp.broadcast_to(jnp.asarray(baseline).astype(x.dtype), x.shape)
-    return jnp.where(keep, x[None], fill[None])
+    players = jnp.broadcast_to(jnp.asarray(players).astype(jnp.int32), x.shape)
+    return _primitives.masked_inputs(jnp.asarray(masks).astype(bool), x, fill, players)
 
 
 def _numpy_dtype(x: Any) -> np.dtype:

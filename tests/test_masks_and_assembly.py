@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.test_util import check_grads
 
 import jaxinter as ji
 
@@ -72,6 +73,51 @@ def test_masked_inputs_of_any_size_and_number_of_players(n, shape, rng):
     keep = masks[:, np.maximum(players, 0)] | (players < 0)
     expected = np.where(keep, x, np.float32(0.5))
     np.testing.assert_array_equal(ji.masked_inputs(masks, x, 0.5, players), expected)
+
+
+class TestJaxPrimitive:
+    """masked_inputs under every transformation, against jnp.where."""
+
+    @pytest.fixture
+    def case(self, rng):
+        x, baseline = jnp.asarray(rng.normal(size=(2, 3, 4)))
+        players = jnp.asarray(rng.integers(-1, 5, size=(3, 4)))
+        masks = jnp.asarray(rng.random((6, 5)) < 0.5)
+        keep = np.asarray(masks)[:, np.maximum(players, 0)] | (np.asarray(players) < 0)
+        return masks, x, baseline, players, keep
+
+    def test_derivatives(self, case, rng):
+        with jax.enable_x64(True):
+            masks, x, baseline, players, keep = case
+            x, baseline = (jnp.asarray(rng.normal(size=(3, 4))) for _ in range(2))
+
+            def f(x, baseline):
+                return jnp.sin(ji.masked_inputs(masks, x, baseline, players))
+
+            check_grads(f, (x, baseline), order=2, modes=["fwd", "rev"])
+            weights = jnp.asarray(rng.normal(size=(6, 3, 4)))
+            loss = lambda x, b: (weights * ji.masked_inputs(masks, x, b, players)).sum()  # noqa: E731
+            to_x, to_baseline = jax.grad(loss, argnums=(0, 1))(x, baseline)
+            np.testing.assert_allclose(to_x, np.where(keep, weights, 0).sum(axis=0))
+            np.testing.assert_allclose(to_baseline, np.where(keep, 0, weights).sum(axis=0))
+            np.testing.assert_allclose(jax.grad(loss)(x, baseline), to_x)
+
+    def test_vmap_over_any_argument(self, case):
+        masks, x, baseline, players, keep = case
+        xs = jnp.stack([x, 2 * x])
+        got = jax.jit(jax.vmap(lambda x: ji.masked_inputs(masks, x, baseline, players)))(xs)
+        np.testing.assert_array_equal(got[1], np.where(keep, 2 * x, baseline))
+        both = jax.vmap(ji.masked_inputs, (None, 2, None, 2), 3)(
+            masks, jnp.stack([x, -x], 2), 0.0, jnp.stack([players, players], 2)
+        )
+        np.testing.assert_array_equal(both[..., 1], np.where(keep, -x, 0.0))
+
+    def test_lowers_to_the_kernel_on_cpu_and_to_xla_elsewhere(self, case):
+        masks, x, baseline, players, _ = case
+        traced = jax.jit(ji.masked_inputs).trace(masks, x, baseline, players)
+        on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
+        assert "custom_call @jaxinter_masked_inputs" in on_cpu
+        assert "custom_call" not in traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
 def test_masked_inputs_of_nothing():
