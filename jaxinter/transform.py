@@ -7,8 +7,10 @@ taken; the result is the same kind. float32 and float64 keep their dtype; intege
 computed in float64, half types in float32. NaN and infinity propagate to the coalitions that depend
 on them. The same bits come out for any batch size and thread count.
 
-An alternating sum of 2^n terms amplifies rounding: float32 loses about n*log10(2)/2 of its 7
-digits.
+Rounding, measured against long double on normal tables: the error's norm is below 1 eps of the
+result's norm for n = 4 to 24 (eps 6e-8 in float32, 1e-16 in float64). Small effects among large
+ones are less exact: the largest error, in units of eps * max |v|, grows as 2^(n/2): 4 at n = 8, 32
+at n = 12, 90 at n = 16, 390 at n = 20, 1,400 at n = 24.
 """
 
 from typing import Any

@@ -41,15 +41,50 @@ def test_equals_definition(name, n, dtype, rng):
     np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE[dtype] * scale)
 
 
-@pytest.mark.parametrize("n", [13, 15, 16, 17, 19])
+@pytest.mark.parametrize("n", [13, 15, 16, 17, 18, 19, 21, 22])
 def test_large_tables_equal_player_by_player(n, rng):
     """Above the base block and across threads: the plain loop over players, bit for bit."""
-    v = rng.normal(size=(3, 2**n))
+    v = rng.normal(size=(1 if n > 20 else 3, 2**n))
     expected = v.copy()
     for player in range(n):
-        pairs = expected.reshape(3, -1, 2, 2**player)
+        pairs = expected.reshape(len(v), -1, 2, 2**player)
         pairs[:, :, 1] -= pairs[:, :, 0]
     np.testing.assert_array_equal(ji.mobius(v), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [4, 10, 16])
+def test_rounding_as_documented(n, dtype, rng):
+    """Against long double: the norm of the error is of one rounding of the result."""
+    v = rng.normal(size=2**n).astype(dtype)
+    exact = v.astype(np.longdouble)
+    for player in range(n):
+        pairs = exact.reshape(-1, 2, 2**player)
+        pairs[:, 1] -= pairs[:, 0]
+    error = np.linalg.norm((ji.mobius(v) - exact).astype(float))
+    assert error <= 1.5 * np.finfo(dtype).eps * np.linalg.norm(exact.astype(float))
+
+
+def test_calls_from_many_threads_and_from_a_forked_child(tmp_path):
+    """The kernel's sleeping threads are shared by callers, and are not there after a fork."""
+    code = """if True:
+        import os, numpy as np, jaxinter as ji
+        from concurrent.futures import ThreadPoolExecutor
+        v = np.random.default_rng(0).normal(size=(4, 2**17))
+        expected = [ji.mobius(row) for row in v]
+        with ThreadPoolExecutor(4) as callers:
+            for _ in range(20):
+                for got, want in zip(callers.map(ji.mobius, v), expected):
+                    assert (got == want).all()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if (ji.mobius(v) == np.stack(expected)).all() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    environment = {**os.environ, "JAXINTER_THREADS": "3"}
+    subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True, timeout=120
+    )
 
 
 @given(tables)
