@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """`items`, with a bar that counts them."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

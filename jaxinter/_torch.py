@@ -37,6 +37,7 @@ class _SubsetTransform(torch.autograd.Function):
 
 
 def apply(call: str, argument: str, matrix: Matrix2, values: torch.Tensor, out: Any) -> Any:
+    """One transform of a tensor; see `transform._apply`."""
     if out is None:
         if values.is_floating_point() and values.dtype.itemsize < 4:
             values = values.float()

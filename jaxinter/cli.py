@@ -8,6 +8,7 @@ from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; the exit status."""
     parser = argparse.ArgumentParser(
         prog="jaxinter", description="Certified sparsest AND-OR interactions of neural networks."
     )

@@ -85,6 +85,7 @@ def load_digits(seed: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndar
 
 
 def train(x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> Cnn:
+    """The network after `epochs` of Adam on the training digits."""
     model = Cnn(nnx.Rngs(seed))
     optimizer = nnx.Optimizer(model, optax.adam(2e-3), wrt=nnx.Param)
 
@@ -134,6 +135,7 @@ def evaluate_digits(
 
 
 def draw(out: Path, digits, labels, maps, interactions, strength) -> None:
+    """Writes the two pictures."""
     from matplotlib import pyplot
 
     rows, k = min(DRAWN, len(digits)), 5
@@ -157,6 +159,7 @@ def draw(out: Path, digits, labels, maps, interactions, strength) -> None:
 
 
 def report(accuracy, rate, seconds, values, interactions, strength, out: Path) -> None:
+    """Prints the table."""
     tau = ji.salience_threshold(values)
     salient = interactions.salient(tau).sum(axis=(-2, -1))
     table = Table(show_header=False, box=None)

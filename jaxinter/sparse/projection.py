@@ -46,6 +46,7 @@ class HalfSchur(NamedTuple):
 
 
 def kronecker_power(matrix: np.ndarray, n: int) -> np.ndarray:
+    """matrix (x) ... (x) matrix, n factors."""
     power: np.ndarray = np.ones((1, 1))
     for _ in range(n):
         power = np.kron(matrix, power)
@@ -54,6 +55,7 @@ def kronecker_power(matrix: np.ndarray, n: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def rotations(n: int) -> Rotations:
+    """The factors of H^-1 without noise."""
     eigenvalues, rotation = np.linalg.eigh(KKT)
     inverse = 1 / (1 + kronecker_power(eigenvalues, n).ravel())
     spectrum = kronecker_power(rotation[0], n).ravel()  # e_0 in the eigenvectors
@@ -108,6 +110,7 @@ def spin_blocks(matrix: np.ndarray, m: int) -> list[np.ndarray]:
 
 @lru_cache(maxsize=64)
 def half_schur(n: int, kappa: float) -> HalfSchur:
+    """The factors of H^-1 with the noise box."""
     low, high = n // 2, n - n // 2
     rows = []
     for i, (k_high, p_high) in enumerate(zip(spin_blocks(KKT, high), spin_blocks(PPT, high))):
