@@ -4,12 +4,35 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <system_error>
 #include <thread>
 
 namespace jaxinter {
+namespace {
+
+// Waking a thread that sleeps takes as long as transforming a megabyte, so whoever waits looks for
+// work this long first: enough to bridge the gap between calls in a loop, too short to be felt by
+// others on the machine.
+constexpr std::chrono::microseconds kSpin{50};
+
+template <class F>
+bool SpinUntil(const F& ready) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (ready()) return true;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+}  // namespace
 
 int ThreadLimit() {
   const char* text = std::getenv("JAXINTER_THREADS");
@@ -29,6 +52,7 @@ void SharedTasks::Work() {
 }
 
 void SharedTasks::Wait() {
+  if (SpinUntil([this] { return done_ == tasks_; })) return;
   std::unique_lock<std::mutex> lock(mutex_);
   all_done_.wait(lock, [this] { return done_ == tasks_; });
 }
@@ -47,6 +71,7 @@ class Pool {
         // No more threads to be had: the caller and those that started do the work.
       }
       for (Index i = 0; i < std::min(helpers, workers_); ++i) calls_.push_back(tasks);
+      waiting_ = static_cast<Index>(calls_.size());
     }
     wake_.notify_all();
   }
@@ -68,11 +93,13 @@ class Pool {
   void Sleep() {
     for (;;) {
       std::shared_ptr<SharedTasks> tasks;
+      SpinUntil([this] { return waiting_ > 0; });
       {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, [this] { return !calls_.empty(); });
         tasks = std::move(calls_.front());
         calls_.pop_front();
+        waiting_ = static_cast<Index>(calls_.size());
       }
       tasks->Work();
     }
@@ -81,6 +108,7 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::shared_ptr<SharedTasks>> calls_;
+  std::atomic<Index> waiting_{0};  // calls_.size(), to look at without the lock
   Index workers_ = 0;
 };
 

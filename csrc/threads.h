@@ -42,7 +42,7 @@ class SharedTasks {
 class SleepingThreads : public Parallel {
  public:
   // Waking a worker costs several microseconds: a call that moves fewer bytes runs on its own.
-  static constexpr Index kWorthBytes = 512 * 1024;
+  static constexpr Index kWorthBytes = 192 * 1024;
 
   explicit SleepingThreads(Index bytes) : threads_(bytes > kWorthBytes ? ThreadLimit() : 1) {}
   int threads() const override { return threads_; }
