@@ -40,7 +40,8 @@ def butterfly_in_place(x) -> None:
     """numpy or torch, player by player."""
     for player in range(x.shape[-1].bit_length() - 1):
         pairs = x.reshape(*x.shape[:-1], -1, 2, 1 << player)
-        pairs[..., 1, :] -= pairs[..., 0, :]
+        with np.errstate(all="ignore"):  # repeated in place, the numbers run to infinity
+            pairs[..., 1, :] -= pairs[..., 0, :]
 
 
 def dense(n: int, dtype) -> np.ndarray:
