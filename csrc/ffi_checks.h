@@ -25,9 +25,8 @@ inline xla::ffi::ErrorOr<Tables> ReadTables(xla::ffi::AnyBuffer::Dimensions dims
   if (dims.size() == 0) return fail("a scalar");
   Tables tables;
   for (std::size_t i = 0; i + 1 < dims.size(); ++i) tables.batch *= dims[i];
-  const Index size = dims.back();
-  while ((Index{1} << tables.n_players) < size) ++tables.n_players;
-  if (size < 1 || (Index{1} << tables.n_players) != size) return fail(std::to_string(size));
+  tables.n_players = PlayersOf(dims.back());
+  if (tables.n_players < 0) return fail(std::to_string(dims.back()));
   return tables;
 }
 

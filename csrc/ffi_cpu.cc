@@ -147,8 +147,8 @@ void SubsetTransformArrays(const py::array& in, py::array& out, std::array<doubl
   }
   const Index size = in.shape(in.ndim() - 1);
   Tables tables;
-  while ((Index{1} << tables.n_players) < size) ++tables.n_players;
-  if (size < 1 || (Index{1} << tables.n_players) != size) {
+  tables.n_players = PlayersOf(size);
+  if (tables.n_players < 0) {
     throw py::value_error("_cpu.subset_transform: the last axis must have length 2**n");
   }
   tables.batch = in.size() / size;

@@ -29,6 +29,13 @@ JAXINTER_INLINE bool operator==(const Matrix2& x, const Matrix2& y) {
   return x.a00 == y.a00 && x.a01 == y.a01 && x.a10 == y.a10 && x.a11 == y.a11;
 }
 
+// n of a table of 2^n elements; -1 where `size` is no power of two.
+JAXINTER_INLINE int PlayersOf(Index size) {
+  int n = 0;
+  while (n < 62 && (Index{1} << n) < size) ++n;
+  return (Index{1} << n) == size ? n : -1;
+}
+
 // The index that differs from `index` in `player` only.
 JAXINTER_INLINE Index Partner(Index index, int player) { return index ^ (Index{1} << player); }
 

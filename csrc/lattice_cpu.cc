@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU driver of lattice.h. Compiled once for each SIMD level (CMakeLists.txt sets JAXINTER_SIMD
-// and the compiler's flags); lattice_dispatch.cc picks one at run time.
+// and the compiler's flags); dispatch_cpu.cc picks one at run time.
 //
 // A table is walked depth first, so that each level of the walk works in the next larger cache:
 //   base   2^(lane + register bits) elements: loaded once, all their players done in registers

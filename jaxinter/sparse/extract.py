@@ -140,8 +140,8 @@ def _checked_samples(values, noise_ratio, noise_bound, start) -> tuple[_Samples,
     if _arrays.is_jax(values):
         dtype = jax.dtypes.canonicalize_dtype(dtype)
     batch, size = table.shape[:-1], table.shape[-1]
-    noisy = noise_bound is not None or bool(np.any(np.asarray(noise_ratio) != 0))
-    vectors = VECTORS_WITH_NOISE if noisy else VECTORS
+    has_ratio = bool(np.any(np.asarray(noise_ratio) != 0))
+    vectors = VECTORS_WITH_NOISE if has_ratio or noise_bound is not None else VECTORS
     at_once = min(_native.thread_limit(), max(1, math.prod(batch)))
     advice = "Use fewer players (merge some), fewer threads (JAXINTER_THREADS), or more memory."
     _checks.memory("extract", n, at_once * vectors * 8 << n, _checks.free_memory(), advice)
@@ -149,7 +149,7 @@ def _checked_samples(values, noise_ratio, noise_bound, start) -> tuple[_Samples,
         _checks.finite_values("extract", "values", table)
         table = np.asarray(table, np.float64)
         _check_range(table)
-    if noise_bound is not None and np.any(np.asarray(noise_ratio) != 0):
+    if noise_bound is not None and has_ratio:
         raise ValueError(
             "extract: give one of noise_ratio and noise_bound; "
             f"got {noise_ratio!r} and {noise_bound!r}"
@@ -305,10 +305,8 @@ def _start(start: jax.Array | None, v: jax.Array) -> jax.Array:
     if start is None:
         return half
     start = without_empty(start)
-    useful = strength_of(start[:, 0], start[:, 1]) <= WORST_START * strength_of(
-        *half.swapaxes(0, 1)
-    )
-    return jnp.where(useful, start, half)
+    limit = WORST_START * strength_of(half[:, 0], half[:, 1])
+    return jnp.where(strength_of(start[:, 0], start[:, 1]) <= limit, start, half)
 
 
 def _result(values: Any, parts: dict[str, Any], names: tuple[str, ...] | None) -> Interactions:
