@@ -7,8 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "assemble.h"
-#include "parallel.h"
+#include "assemble_kernels.h"
 
 namespace jaxinter {
 namespace JAXINTER_SIMD {
@@ -21,28 +20,37 @@ constexpr int kPlayersOfNarrowWord = 31;  // and one bit for elements without a 
 // eight bits by one product: byte k times 2^(56 - 7k) lands on bit 56 + k, and nothing carries
 // there.
 template <class W>
-JAXINTER_INLINE W Coalition(const std::uint8_t* mask, int n) {
-  std::uint64_t word = std::uint64_t{1} << n;
-  int i = 0;
-  for (; i + 8 <= n; i += 8) {
-    std::uint64_t bytes;
-    std::memcpy(&bytes, mask + i, 8);
-    word |= ((bytes & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i;
+JAXINTER_INLINE W Coalition(const Masks& masks, Index row) {
+  const int n = masks.n_players;
+  std::uint64_t word = 0;
+  if (masks.indices32) {
+    word = static_cast<std::uint32_t>(masks.indices32[row]);
+  } else if (masks.indices64) {
+    word = static_cast<std::uint64_t>(masks.indices64[row]);
+  } else {
+    const std::uint8_t* mask = masks.bytes + row * n;
+    int i = 0;
+    for (; i + 8 <= n; i += 8) {
+      std::uint64_t bytes;
+      std::memcpy(&bytes, mask + i, 8);
+      word |= ((bytes & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i;
+    }
+    for (; i < n; ++i) word |= std::uint64_t{mask[i]} << i;
   }
-  for (; i < n; ++i) word |= std::uint64_t{mask[i]} << i;
-  return static_cast<W>(word);
+  return static_cast<W>(word | std::uint64_t{1} << n);
 }
 
 template <class T, class W>
-void Block(const std::uint8_t* masks, Index first, Index last, int n, const T* x, const T* baseline,
+void Block(const Masks& masks, Index first, Index last, const T* x, const T* baseline,
            const std::int32_t* players, Index begin, Index count, Index size, T* out) {
   alignas(64) W bits[kBlock];
+  const int n = masks.n_players;
   for (Index e = 0; e < count; ++e) {
     const std::int32_t player = players[begin + e];
     bits[e] = static_cast<W>(player < 0 ? n : player < n ? player : n - 1);
   }
   for (Index row = first; row < last; ++row) {
-    const W coalition = Coalition<W>(masks + row * n, n);
+    const W coalition = Coalition<W>(masks, row);
     T* __restrict target = out + row * size + begin;
     const T* __restrict kept = x + begin;
     const T* __restrict absent = baseline + begin;
@@ -53,7 +61,7 @@ void Block(const std::uint8_t* masks, Index first, Index last, int n, const T* x
 }
 
 template <class T>
-void MaskedInputs(const std::uint8_t* masks, Index rows, int n, const T* x, const T* baseline,
+void MaskedInputs(const Masks& masks, Index rows, const T* x, const T* baseline,
                   const std::int32_t* players, Index size, T* out, Parallel& parallel) {
   if (rows == 0 || size == 0) return;
   const Index blocks = CeilDiv(size, kBlock);
@@ -64,17 +72,17 @@ void MaskedInputs(const std::uint8_t* masks, Index rows, int n, const T* x, cons
     const Index begin = task % blocks * kBlock, first = task / blocks * rows_per_task;
     const Index count = size - begin < kBlock ? size - begin : kBlock;
     const Index last = first + rows_per_task < rows ? first + rows_per_task : rows;
-    if (n <= kPlayersOfNarrowWord) {
-      Block<T, std::uint32_t>(masks, first, last, n, x, baseline, players, begin, count, size, out);
+    if (masks.n_players <= kPlayersOfNarrowWord) {
+      Block<T, std::uint32_t>(masks, first, last, x, baseline, players, begin, count, size, out);
     } else {
-      Block<T, std::uint64_t>(masks, first, last, n, x, baseline, players, begin, count, size, out);
+      Block<T, std::uint64_t>(masks, first, last, x, baseline, players, begin, count, size, out);
     }
   });
 }
 
-#define JAXINTER_INSTANTIATE(T)                                                      \
-  template void MaskedInputs<T>(const std::uint8_t*, Index, int, const T*, const T*, \
-                                const std::int32_t*, Index, T*, Parallel&);
+#define JAXINTER_INSTANTIATE(T)                                                               \
+  template void MaskedInputs<T>(const Masks&, Index, const T*, const T*, const std::int32_t*, \
+                                Index, T*, Parallel&);
 JAXINTER_INSTANTIATE(std::uint8_t)
 JAXINTER_INSTANTIATE(std::uint16_t)
 JAXINTER_INSTANTIATE(std::uint32_t)

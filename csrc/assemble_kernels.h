@@ -8,14 +8,22 @@
 
 namespace jaxinter {
 
-// out[row][e] = x[e] where players[e] < 0 or masks[row][players[e]], else baseline[e], for `rows`
-// masks of n_players bytes (0 or 1, n_players <= 62) and inputs of `size` elements. T has the size
-// of an element: std::uint8_t, 16, 32 or 64. A players[e] above n_players - 1
-// counts as that (a traced value cannot be checked before), n_players >= 1.
+// One coalition a row, in one of three forms, the others null: a byte of 0 or 1 a player,
+// [rows, n_players]; or one index a row, bit i of player i (higher bits are not looked at).
+struct Masks {
+  const std::uint8_t* bytes;
+  const std::int32_t* indices32;  // n_players <= 31
+  const std::int64_t* indices64;
+  int n_players;  // 1 to 62
+};
+
+// out[row][e] = x[e] where players[e] < 0 or players[e] is present in the coalition of the row,
+// else baseline[e], for `rows` coalitions and inputs of `size` elements. T has the size of an
+// element: std::uint8_t, 16, 32 or 64. A players[e] above n_players - 1 counts as that (a traced
+// value cannot be checked before).
 template <class T>
-void LaunchMaskedInputsCpu(const std::uint8_t* masks, Index rows, int n_players, const T* x,
-                           const T* baseline, const std::int32_t* players, Index size, T* out,
-                           Parallel& parallel);
+void LaunchMaskedInputsCpu(const Masks& masks, Index rows, const T* x, const T* baseline,
+                           const std::int32_t* players, Index size, T* out, Parallel& parallel);
 
 }  // namespace jaxinter
 

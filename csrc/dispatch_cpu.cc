@@ -8,15 +8,21 @@
 
 namespace jaxinter {
 
-#define JAXINTER_DECLARE(simd)                                                                \
-  namespace simd {                                                                            \
-  template <class T>                                                                          \
-  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&);                  \
-  template <class T>                                                                          \
-  void StreamPass(T*, Index, Parallel&);                                                      \
-  template <class T>                                                                          \
-  void MaskedInputs(const std::uint8_t*, Index, int, const T*, const T*, const std::int32_t*, \
-                    Index, T*, Parallel&);                                                    \
+#define JAXINTER_DECLARE(simd)                                                               \
+  namespace simd {                                                                           \
+  template <class T>                                                                         \
+  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&);                 \
+  template <class T>                                                                         \
+  void AndOrEffects(const T*, const T*, const T*, T*, T*, double*, Index, int, Parallel&);   \
+  template <class T>                                                                         \
+  void StreamPass(T*, Index, Parallel&);                                                     \
+  template <class T>                                                                         \
+  void SplitPass(const T*, const T*, const T*, T*, T*, Index, Parallel&);                    \
+  template <class T>                                                                         \
+  void SumsPass(const T*, const T*, double*, Index, int, Parallel&);                         \
+  template <class T>                                                                         \
+  void MaskedInputs(const Masks&, Index, const T*, const T*, const std::int32_t*, Index, T*, \
+                    Parallel&);                                                              \
   }
 JAXINTER_DECLARE(portable)
 #if defined(__x86_64__)
@@ -70,20 +76,38 @@ void LaunchSubsetTransformCpu(const T* in, T* out, Index batch, int n_players,
 }
 
 template <class T>
+void LaunchAndOrEffectsCpu(const T* v, const T* gamma, const T* delta, T* and_effects,
+                           T* or_effects, double* sums, Index batch, int n_players,
+                           Parallel& parallel) {
+  JAXINTER_DISPATCH(AndOrEffects, v, gamma, delta, and_effects, or_effects, sums, batch, n_players,
+                    parallel);
+}
+
+template <class T>
 void LaunchStreamPassCpu(T* x, Index size, Parallel& parallel) {
   JAXINTER_DISPATCH(StreamPass, x, size, parallel);
 }
 
 template <class T>
-void LaunchMaskedInputsCpu(const std::uint8_t* masks, Index rows, int n_players, const T* x,
-                           const T* baseline, const std::int32_t* players, Index size, T* out,
-                           Parallel& parallel) {
-  JAXINTER_DISPATCH(MaskedInputs, masks, rows, n_players, x, baseline, players, size, out,
-                    parallel);
+void LaunchSplitPassCpu(const T* v, const T* gamma, const T* delta, T* and_part, T* minus_or_part,
+                        Index size, Parallel& parallel) {
+  JAXINTER_DISPATCH(SplitPass, v, gamma, delta, and_part, minus_or_part, size, parallel);
 }
 
-#define JAXINTER_INSTANTIATE(T)                                                               \
-  template void LaunchMaskedInputsCpu<T>(const std::uint8_t*, Index, int, const T*, const T*, \
+template <class T>
+void LaunchSumsPassCpu(const T* and_effects, const T* or_effects, double* sums, Index batch,
+                       int n_players, Parallel& parallel) {
+  JAXINTER_DISPATCH(SumsPass, and_effects, or_effects, sums, batch, n_players, parallel);
+}
+
+template <class T>
+void LaunchMaskedInputsCpu(const Masks& masks, Index rows, const T* x, const T* baseline,
+                           const std::int32_t* players, Index size, T* out, Parallel& parallel) {
+  JAXINTER_DISPATCH(MaskedInputs, masks, rows, x, baseline, players, size, out, parallel);
+}
+
+#define JAXINTER_INSTANTIATE(T)                                                   \
+  template void LaunchMaskedInputsCpu<T>(const Masks&, Index, const T*, const T*, \
                                          const std::int32_t*, Index, T*, Parallel&);
 JAXINTER_INSTANTIATE(std::uint8_t)
 JAXINTER_INSTANTIATE(std::uint16_t)
@@ -91,12 +115,16 @@ JAXINTER_INSTANTIATE(std::uint32_t)
 JAXINTER_INSTANTIATE(std::uint64_t)
 #undef JAXINTER_INSTANTIATE
 
-template void LaunchSubsetTransformCpu<float>(const float*, float*, Index, int, const Matrix2&,
-                                              Parallel&);
-template void LaunchSubsetTransformCpu<double>(const double*, double*, Index, int, const Matrix2&,
-                                               Parallel&);
-template void LaunchStreamPassCpu<float>(float*, Index, Parallel&);
-template void LaunchStreamPassCpu<double>(double*, Index, Parallel&);
+#define JAXINTER_INSTANTIATE(T)                                                                   \
+  template void LaunchSubsetTransformCpu<T>(const T*, T*, Index, int, const Matrix2&, Parallel&); \
+  template void LaunchAndOrEffectsCpu<T>(const T*, const T*, const T*, T*, T*, double*, Index,    \
+                                         int, Parallel&);                                         \
+  template void LaunchStreamPassCpu<T>(T*, Index, Parallel&);                                     \
+  template void LaunchSplitPassCpu<T>(const T*, const T*, const T*, T*, T*, Index, Parallel&);    \
+  template void LaunchSumsPassCpu<T>(const T*, const T*, double*, Index, int, Parallel&);
+JAXINTER_INSTANTIATE(float)
+JAXINTER_INSTANTIATE(double)
+#undef JAXINTER_INSTANTIATE
 
 const char* SimdLevel() {
   return kSimd == Simd::kAvx512 ? "avx512" : kSimd == Simd::kAvx2 ? "avx2" : "portable";

@@ -10,20 +10,20 @@
 
 namespace jaxinter {
 
-struct Tables {
+struct BufferTables {
   Index batch = 1;
   int n_players = 0;
 };
 
 // Reads [..., 2^n] dimensions; an error names the operand, the operation, expected and got.
-inline xla::ffi::ErrorOr<Tables> ReadTables(xla::ffi::AnyBuffer::Dimensions dims,
-                                            const char* operation) {
+inline xla::ffi::ErrorOr<BufferTables> ReadTables(xla::ffi::AnyBuffer::Dimensions dims,
+                                                  const char* operation) {
   const auto fail = [&](const std::string& got) {
     return xla::ffi::Unexpected(xla::ffi::Error::InvalidArgument(
         std::string(operation) + ": operand must have a last axis of length 2**n; got " + got));
   };
   if (dims.size() == 0) return fail("a scalar");
-  Tables tables;
+  BufferTables tables;
   for (std::size_t i = 0; i + 1 < dims.size(); ++i) tables.batch *= dims[i];
   tables.n_players = PlayersOf(dims.back());
   if (tables.n_players < 0) return fail(std::to_string(dims.back()));

@@ -20,6 +20,9 @@
 
 namespace jaxinter {
 
+// The most players of a table of which sums by order are kept.
+constexpr int kMaxPlayers = 30;
+
 // A, row by row: without' = a00 without + a01 with, with' = a10 without + a11 with.
 struct Matrix2 {
   double a00, a01, a10, a11;

@@ -6,28 +6,21 @@
 //   base   2^(lane + register bits) elements: loaded once, all their players done in registers
 //   sweep  radix 8 over the next three players, rows of one vector at stride 2^k, in place
 //   panel  above a cache: up to nine players at once on narrow columns copied to a buffer
-// The first touch reads `in` and writes `out`; everything after works on `out`.
+// The first touch reads the source and writes `out`; everything after works on `out`.
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
-#include <type_traits>
+#include <vector>
 
 #include "lattice.h"
+#include "order_sums.h"
 #include "parallel.h"
+#include "simd.h"
 
 namespace jaxinter {
 namespace JAXINTER_SIMD {
 
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-constexpr int kBaseRegisterBits = 4;  // 16 of 32 registers
-#elif defined(__AVX__)
-constexpr int kVectorBytes = 32;
-constexpr int kBaseRegisterBits = 3;  // 8 of 16 registers
-#else
-constexpr int kVectorBytes = 16;
-constexpr int kBaseRegisterBits = 3;
-#endif
+// 16 of 32 registers, or 8 of 16.
+constexpr int kBaseRegisterBits = kVectorBytes == 64 ? 4 : 3;
 // Radix 8, not 16: sixteen rows at a power-of-two stride of 4 KiB or more share one set of a
 // 12-way L1 cache.
 constexpr int kSweepBits = 3;
@@ -38,58 +31,60 @@ constexpr int kCachePlayers = 17;
 // A panel: rows of 1 KiB, wide enough to stream, and at most 2^9 of them, half an L2 cache.
 constexpr Index kPanelBytes = 1024;
 constexpr int kPanelBits = 9;
+// Panels go to this many tasks, however many threads there are: sums are added up by task.
+constexpr Index kPanelTasks = 64;
 // A task of a batch should touch about this many bytes.
 constexpr Index kTaskBytes = 64 * 1024;
+// A fused batch that touches more than this does not stay in a cache: its outputs are streamed,
+// where both tables of a sample fit the scratch.
+constexpr Index kStreamBytes = 24 * 1024 * 1024;
+constexpr int kStreamPlayers = 15;
 
+// What a transform reads: V, a vector or one element, of a table at an index.
 template <class T>
-struct Simd {
-  static constexpr int kLanes = kVectorBytes / sizeof(T);
-  static constexpr int kLaneBits = kLanes == 16 ? 4 : kLanes == 8 ? 3 : kLanes == 4 ? 2 : 1;
-  typedef T Vector __attribute__((vector_size(kVectorBytes)));
-  using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  typedef Int Mask __attribute__((vector_size(kVectorBytes)));
+struct Values {
+  const T* in;
+  template <class V>
+  JAXINTER_INLINE V Read(Index i) const {
+    return Load<V>(in + i);
+  }
+  Values At(Index offset) const { return {in + offset}; }
 };
 
-template <class T>
-using Vector = typename Simd<T>::Vector;
-
-template <class T>
-JAXINTER_INLINE Vector<T> Load(const T* p) {
-  Vector<T> v;
-  std::memcpy(&v, p, sizeof(v));
-  return v;
-}
-
-template <class T>
-JAXINTER_INLINE void Store(T* p, const Vector<T>& v) {
-  std::memcpy(p, &v, sizeof(v));
-}
-
-// x[lane ^ bit] for each lane.
-template <class T, int kBit>
-JAXINTER_INLINE Vector<T> FlipLanes(const Vector<T>& x) {
-  using M = typename Simd<T>::Mask;
-  if constexpr (Simd<T>::kLanes == 2) {
-    return __builtin_shuffle(x, M{0 ^ kBit, 1 ^ kBit});
-  } else if constexpr (Simd<T>::kLanes == 4) {
-    return __builtin_shuffle(x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit});
-  } else if constexpr (Simd<T>::kLanes == 8) {
-    return __builtin_shuffle(
-        x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit, 4 ^ kBit, 5 ^ kBit, 6 ^ kBit, 7 ^ kBit});
-  } else {
-    return __builtin_shuffle(
-        x, M{0 ^ kBit, 1 ^ kBit, 2 ^ kBit, 3 ^ kBit, 4 ^ kBit, 5 ^ kBit, 6 ^ kBit, 7 ^ kBit,
-             8 ^ kBit, 9 ^ kBit, 10 ^ kBit, 11 ^ kBit, 12 ^ kBit, 13 ^ kBit, 14 ^ kBit, 15 ^ kBit});
+// The AND part of v, (v - delta) / 2 + gamma, or (sign = -1) minus its OR part,
+// gamma - (v - delta) / 2. Without kDelta, delta is 0.
+template <class T, int sign, bool kDelta>
+struct Split {
+  const T *v, *gamma, *delta;
+  template <class V>
+  JAXINTER_INLINE V Read(Index i) const {
+    V half = Load<V>(v + i);
+    if constexpr (kDelta) half = half - Load<V>(delta + i);
+    half = T{0.5} * half;
+    const V g = Load<V>(gamma + i);
+    return sign > 0 ? half + g : g - half;
   }
-}
+  Split At(Index offset) const {
+    return {v + offset, gamma + offset, kDelta ? delta + offset : nullptr};
+  }
+};
 
-// All ones in the lanes whose index has `kBit`.
-template <class T, int kBit>
-JAXINTER_INLINE typename Simd<T>::Mask HasBit() {
-  typename Simd<T>::Mask m;
-  for (int lane = 0; lane < Simd<T>::kLanes; ++lane) m[lane] = (lane & kBit) ? -1 : 0;
-  return m;
-}
+// One transform: its source, where its tables go, and its step. Several jobs run together share the
+// caches, and the sums.
+template <class T, class Source, class Step>
+struct Job {
+  Source source;
+  T* out;
+  Step step;
+  T* work;  // where all but the last sweep work: `out`, or scratch of this thread
+  Job At(Index offset) const { return {source.At(offset), out + offset, step, work + offset}; }
+  Job InWork() const { return {source, work, step, work}; }
+  Job InScratch(T*& free, Index size) const {
+    T* mine = free;
+    free += size;
+    return {source, out, step, mine};
+  }
+};
 
 // One player whose pairs lie within a vector. Both sides of the step are written for all lanes, and
 // each lane keeps its own; a step that leaves one side alone becomes one masked operation.
@@ -125,51 +120,72 @@ JAXINTER_INLINE void StepRegisters(V (&x)[1 << kBits], const Step& step) {
 }
 
 // All players of 2^(lane bits + kBits) contiguous elements.
-template <class T, int kBits, class Step>
-JAXINTER_INLINE void Base(const T* in, T* out, const Step& step) {
+template <int kBits, class Write, class T, class Source, class Step, class Sums>
+JAXINTER_INLINE void Base(const Source& source, T* out, const Step& step, Sums& sums) {
   Vector<T> x[1 << kBits];
 #pragma GCC unroll 16
   for (int i = 0; i < (1 << kBits); ++i) {
-    x[i] = Load<T>(in + i * Simd<T>::kLanes);
+    x[i] = source.template Read<Vector<T>>(i * Simd<T>::kLanes);
     AllLanePlayers<T>(x[i], step);
   }
   StepRegisters<kBits>(x, step);
+  typename Sums::template Group<kBits> group;
+  group.template Take<kBits>(x, 0);
+  sums.Add(group, 0);
 #pragma GCC unroll 16
-  for (int i = 0; i < (1 << kBits); ++i) Store<T>(out + i * Simd<T>::kLanes, x[i]);
+  for (int i = 0; i < (1 << kBits); ++i) Write::Store(out + i * Simd<T>::kLanes, x[i]);
 }
 
 // kBits players: `width` columns of 2^kBits rows, read at one stride and written at another.
-template <class T, int kBits, class Step>
+// `index`: of the first entry, for the sums.
+template <int kBits, class Write, class T, class Step, class Sums>
 JAXINTER_INLINE void Sweep(const T* in, Index in_stride, T* out, Index out_stride, Index width,
-                           const Step& step) {
-  for (Index column = 0; column < width; column += Simd<T>::kLanes) {
-    Vector<T> x[1 << kBits];
+                           Index index, const Step& step, Sums& sums) {
+  // Sums are taken of four columns at a time: the size of a group's coalitions is then known.
+  constexpr int kColumnBits = Sums::kTaken ? 2 : 0;
+  for (Index group_at = 0; group_at < width; group_at += Simd<T>::kLanes << kColumnBits) {
+    typename Sums::template Group<kBits + kColumnBits> group;
+#pragma GCC unroll 4
+    for (int c = 0; c < (1 << kColumnBits); ++c) {
+      const Index column = group_at + c * Simd<T>::kLanes;
+      Vector<T> x[1 << kBits];
 #pragma GCC unroll 8
-    for (int i = 0; i < (1 << kBits); ++i) x[i] = Load<T>(in + column + i * in_stride);
-    StepRegisters<kBits>(x, step);
+      for (int i = 0; i < (1 << kBits); ++i) x[i] = Load<Vector<T>>(in + column + i * in_stride);
+      StepRegisters<kBits>(x, step);
+      group.template Take<kBits>(x, __builtin_popcount(c));
 #pragma GCC unroll 8
-    for (int i = 0; i < (1 << kBits); ++i) Store<T>(out + column + i * out_stride, x[i]);
+      for (int i = 0; i < (1 << kBits); ++i) Write::Store(out + column + i * out_stride, x[i]);
+    }
+    sums.Add(group, index + group_at);
   }
 }
 
-template <class T, class Step>
+template <class Write, class T, class Step, class Sums>
 void SweepBits(int bits, const T* in, Index in_stride, T* out, Index out_stride, Index width,
-               const Step& step) {
-  if (bits == 3) return Sweep<T, 3>(in, in_stride, out, out_stride, width, step);
-  if (bits == 2) return Sweep<T, 2>(in, in_stride, out, out_stride, width, step);
-  return Sweep<T, 1>(in, in_stride, out, out_stride, width, step);
+               Index index, const Step& step, Sums& sums) {
+  switch (bits) {
+    case 1:
+      return Sweep<1, Write>(in, in_stride, out, out_stride, width, index, step, sums);
+    case 2:
+      return Sweep<2, Write>(in, in_stride, out, out_stride, width, index, step, sums);
+    default:
+      return Sweep<3, Write>(in, in_stride, out, out_stride, width, index, step, sums);
+  }
 }
 
 // A table smaller than one vector, player by player.
-template <class T, class Step>
-void Scalar(const T* in, T* out, int n, const Step& step) {
+template <class T, class Source, class Step, class Sums>
+void Scalar(const Source& source, T* out, int n, const Step& step, Sums& sums) {
   const Index size = Index{1} << n;
-  if (in != out) std::memcpy(out, in, static_cast<std::size_t>(size) * sizeof(T));
+  for (Index i = 0; i < size; ++i) out[i] = source.template Read<T>(i);
   for (int player = 0; player < n; ++player) {
     for (Index i = 0; i < size; ++i) {
       const Index partner = Partner(i, player);
       if (i < partner) step(out[i], out[partner]);
     }
+  }
+  if constexpr (Sums::kTaken) {
+    for (Index i = 0; i < size; ++i) sums.Add(out[i], i);
   }
 }
 
@@ -183,133 +199,191 @@ int TopBits(int n) {
   return above % kSweepBits ? above % kSweepBits : kSweepBits;
 }
 
-// A table that fits a cache, on one thread.
-template <class T, class Step>
-void Table(const T* in, T* out, int n, const Step& step) {
-  if (n < Simd<T>::kLaneBits) return Scalar(in, out, n, step);
+// The players of a table that fits a cache, on one thread: block by block, all jobs, then the
+// players between blocks.
+template <class T, class Write, class Sums, class... Jobs>
+void Table(int n, Sums& sums, const Jobs&... jobs) {
+  if (n < Simd<T>::kLaneBits) return (Scalar(jobs.source, jobs.out, n, jobs.step, sums), ...);
   if (n <= kBaseBits<T>) {
     switch (n - Simd<T>::kLaneBits) {
       case 0:
-        return Base<T, 0>(in, out, step);
+        return (Base<0, Write>(jobs.source, jobs.out, jobs.step, sums), ...);
       case 1:
-        return Base<T, 1>(in, out, step);
+        return (Base<1, Write>(jobs.source, jobs.out, jobs.step, sums), ...);
       case 2:
-        return Base<T, 2>(in, out, step);
+        return (Base<2, Write>(jobs.source, jobs.out, jobs.step, sums), ...);
       case 3:
-        return Base<T, 3>(in, out, step);
+        return (Base<3, Write>(jobs.source, jobs.out, jobs.step, sums), ...);
       default:
-        return Base<T, 4>(in, out, step);
+        return (Base<kBaseRegisterBits, Write>(jobs.source, jobs.out, jobs.step, sums), ...);
     }
   }
   const int top = TopBits<T>(n);
   const Index stride = Index{1} << (n - top);
-  for (Index row = 0; row < (1 << top); ++row) {
-    Table(in + row * stride, out + row * stride, n - top, step);
+  NoSums none(n);
+  for (Index at = 0; at < (Index{1} << n); at += stride) {
+    if (n - top == kBaseBits<T>) {
+      (Base<kBaseRegisterBits, Keep>(jobs.source.At(at), jobs.work + at, jobs.step, none), ...);
+    } else {
+      Table<T, Keep>(n - top, none, jobs.InWork().At(at)...);
+    }
   }
-  SweepBits(top, out, stride, out, stride, stride, step);
+  (SweepBits<Write>(top, jobs.work, stride, jobs.out, stride, stride, 0, jobs.step, sums), ...);
+}
+
+// 512 KiB of this thread, or nullptr where there is no memory to be had.
+template <class T>
+T* Scratch() {
+  struct Freed {
+    void* memory = std::aligned_alloc(64, kPanelBytes << kPanelBits);
+    ~Freed() { std::free(memory); }
+  };
+  thread_local Freed freed;
+  return static_cast<T*>(freed.memory);
 }
 
 // `bits` players on one panel: kPanelBytes wide columns of 2^bits rows. The first sweep brings the
 // rows into `buffer`, contiguous and small enough for the L2 cache, the last one writes them back:
-// main memory is read and written once for all these players.
-template <class T, class Step>
-void Panel(T* rows, int bits, Index stride, T* buffer, const Step& step) {
+// main memory is read and written once for all these players. Without a buffer, in place.
+template <class T, class Step, class Sums>
+void Panel(T* rows, int bits, Index stride, T* buffer, Index index, const Step& step, Sums& sums) {
   constexpr Index kWidth = kPanelBytes / sizeof(T);
+  const Index inner_stride = buffer ? kWidth : stride;
+  T* inner = buffer ? buffer : rows;
+  NoSums none(bits);
   for (int done = 0, now; done < bits; done += now) {
     now = (bits - done) % kSweepBits ? (bits - done) % kSweepBits : kSweepBits;
     const bool first = done == 0, last = done + now == bits;
-    const T* in = first ? rows : buffer;
-    T* out = last ? rows : buffer;
-    const Index in_stride = first ? stride : kWidth, out_stride = last ? stride : kWidth;
+    const T* in = first ? rows : inner;
+    T* out = last ? rows : inner;
+    const Index in_stride = first ? stride : inner_stride;
+    const Index out_stride = last ? stride : inner_stride;
     for (Index group = 0; group < (Index{1} << (bits - now)); ++group) {
       const Index low = group & ((Index{1} << done) - 1);
       const Index row = ((group >> done) << (done + now)) | low;
-      SweepBits(now, in + row * in_stride, in_stride << done, out + row * out_stride,
-                out_stride << done, kWidth, step);
+      const auto sweep = [&](auto& taker) {
+        SweepBits<Keep>(now, in + row * in_stride, in_stride << done, out + row * out_stride,
+                        out_stride << done, kWidth, index + row * stride, step, taker);
+      };
+      last ? sweep(sums) : sweep(none);
     }
   }
 }
 
 // One table on all threads: parts that fit a cache, each one task; then the players above them,
-// kPanelBits at a time, on panels of columns.
-template <class T, class Step>
-void LargeTable(const T* in, T* out, int n, const Step& step, Parallel& parallel) {
+// kPanelBits at a time, on panels of columns. Sums are taken where the last players are.
+template <class T, class Sums, class... Jobs>
+void LargeTable(int n, double* sums, Parallel& parallel, const Jobs&... jobs) {
   constexpr Index kWidth = kPanelBytes / sizeof(T);
   const int cache = sizeof(T) == 4 ? kCachePlayers : kCachePlayers - 1;
   const int base = n > cache ? cache : n - kSweepBits;
   const Index part = Index{1} << base;
-  parallel.For(Index{1} << (n - base),
-               [&](Index i) { Table(in + i * part, out + i * part, base, step); });
+  parallel.For(Index{1} << (n - base), [&](Index i) {
+    NoSums none(n);
+    (Table<T, Keep>(base, none, jobs.At(i * part)), ...);  // one by one: a part fills the cache
+  });
   for (int level = base, bits; level < n; level += bits) {
     bits = n - level < kPanelBits ? n - level : kPanelBits;
+    const bool last = level + bits == n;
     const Index stride = Index{1} << level, panels = stride / kWidth;
-    const Index wanted = 4 * parallel.threads();
-    const Index per_task = CeilDiv(panels, wanted);
+    const Index per_task = CeilDiv(panels, kPanelTasks), tasks = CeilDiv(panels, per_task);
+    std::vector<double> partial(Sums::kTaken && last ? tasks * 2 * n : 0);
     for (Index block = 0; block < (Index{1} << (n - level - bits)); ++block) {
-      T* rows = out + (block << (level + bits));
-      parallel.For(CeilDiv(panels, per_task), [&](Index task) {
-        T* buffer = bits > kSweepBits
-                        ? static_cast<T*>(std::aligned_alloc(kVectorBytes, kPanelBytes << bits))
-                        : rows;
-        for (Index p = task * per_task; p < panels && p < (task + 1) * per_task; ++p) {
-          Panel(rows + p * kWidth, bits, stride, buffer, step);
+      parallel.For(tasks, [&](Index task) {
+        T* buffer = bits > kSweepBits ? Scratch<T>() : nullptr;
+        const Index end = (task + 1) * per_task < panels ? (task + 1) * per_task : panels;
+        const auto run = [&](auto& taker) {
+          for (Index p = task * per_task; p < end; ++p) {
+            const Index index = (block << (level + bits)) + p * kWidth;
+            (Panel(jobs.out + index, bits, stride, buffer, index, jobs.step, taker), ...);
+          }
+        };
+        if (last) {
+          Sums taker(n);
+          run(taker);
+          taker.Write(partial.data(), task);
+        } else {
+          NoSums none(n);
+          run(none);
         }
-        if (buffer != rows) std::free(buffer);
       });
     }
+    for (std::size_t i = 0; i < partial.size(); ++i) sums[i % (2 * n)] += partial[i];
   }
 }
 
-template <class T, class Step>
-void Batch(const T* in, T* out, Index batch, int n, const Step& step, Parallel& parallel) {
+// Tables of jobs [0, batch). `stream`: outputs are aligned and no inputs.
+template <class T, class Sums, class... Jobs>
+void Batch(Index batch, int n, bool stream, double* sums, Parallel& parallel, const Jobs&... jobs) {
   const Index size = Index{1} << n;
-  if (n > kCachePlayers || (n >= kSplitPlayers && batch < 2 * parallel.threads())) {
+  // Sums are added up in one way, whatever batch and threads.
+  const bool split = Sums::kTaken || batch < 2 * parallel.threads();
+  if (n > kCachePlayers || (n >= kSplitPlayers && split)) {
     for (Index b = 0; b < batch; ++b) {
-      LargeTable(in + b * size, out + b * size, n, step, parallel);
+      double* row = sums ? sums + b * 2 * n : nullptr;
+      LargeTable<T, Sums>(n, row, parallel, jobs.At(b * size)...);
     }
     return;
   }
   const Index bytes = size * static_cast<Index>(sizeof(T));
   const Index per_task = bytes >= kTaskBytes ? 1 : kTaskBytes / bytes;
   parallel.For(CeilDiv(batch, per_task), [&](Index task) {
+    T* scratch = stream && n <= kStreamPlayers ? Scratch<T>() : nullptr;
     const Index end = (task + 1) * per_task < batch ? (task + 1) * per_task : batch;
-    for (Index b = task * per_task; b < end; ++b) Table(in + b * size, out + b * size, n, step);
+    for (Index b = task * per_task; b < end; ++b) {
+      Sums taker(n);
+      if (scratch) {
+        T* free = scratch;
+        Table<T, Stream>(n, taker, jobs.At(b * size).InScratch(free, size)...);
+      } else {
+        Table<T, Keep>(n, taker, jobs.At(b * size)...);
+      }
+      taker.Write(sums, b);
+    }
+    if (scratch) Stream::Finish();
   });
 }
 
 template <class T>
 void SubsetTransform(const T* in, T* out, Index batch, int n, const Matrix2& matrix,
                      Parallel& parallel) {
-  WithStep<T>(matrix, [&](const auto& step) { Batch(in, out, batch, n, step, parallel); });
+  WithStep<T>(matrix, [&](const auto& step) {
+    using Step = std::decay_t<decltype(step)>;
+    Batch<T, NoSums>(batch, n, false, nullptr, parallel,
+                     Job<T, Values<T>, Step>{{in}, out, step, out});
+  });
 }
 
 template void SubsetTransform<float>(const float*, float*, Index, int, const Matrix2&, Parallel&);
 template void SubsetTransform<double>(const double*, double*, Index, int, const Matrix2&,
                                       Parallel&);
 
-// The bound: every element read and written once, four vectors at a time.
-template <class T>
-void StreamPass(T* x, Index size, Parallel& parallel) {
-  constexpr Index kStep = 4 * Simd<T>::kLanes;
-  const Index tasks = parallel.threads() > 1 ? 4 * parallel.threads() : 1;
-  const Index chunk = CeilDiv(CeilDiv(size, tasks), kStep) * kStep;
-  const Vector<T> one = Vector<T>{} + T{1};
-  parallel.For(CeilDiv(size, chunk), [&](Index task) {
-    const Index end = (task + 1) * chunk < size ? (task + 1) * chunk : size;
-    Index i = task * chunk;
-    for (; i + kStep <= end; i += kStep) {
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) {
-        T* p = x + i + k * Simd<T>::kLanes;
-        Store<T>(p, Load<T>(p) + one);
-      }
-    }
-    for (; i < end; ++i) x[i] += T{1};
-  });
+template <class T, bool kDelta>
+void AndOrEffectsOf(const T* v, const T* gamma, const T* delta, T* and_effects, T* or_effects,
+                    double* sums, Index batch, int n, Parallel& parallel) {
+  const Index touched = (batch << n) * (kDelta ? 5 : 4) * static_cast<Index>(sizeof(T));
+  const bool stream = touched > kStreamBytes && IsAligned(and_effects) && IsAligned(or_effects);
+  Batch<T, OrderSums<T>>(
+      batch, n, stream, sums, parallel,
+      Job<T, Split<T, 1, kDelta>, Mobius>{{v, gamma, delta}, and_effects, {}, and_effects},
+      Job<T, Split<T, -1, kDelta>, ComplementMobius>{
+          {v, gamma, delta}, or_effects, {}, or_effects});
+  for (Index b = 0; b < batch; ++b) or_effects[b << n] = 0;
 }
 
-template void StreamPass<float>(float*, Index, Parallel&);
-template void StreamPass<double>(double*, Index, Parallel&);
+template <class T>
+void AndOrEffects(const T* v, const T* gamma, const T* delta, T* and_effects, T* or_effects,
+                  double* sums, Index batch, int n, Parallel& parallel) {
+  return (delta ? AndOrEffectsOf<T, true> : AndOrEffectsOf<T, false>)(v, gamma, delta, and_effects,
+                                                                      or_effects, sums, batch, n,
+                                                                      parallel);
+}
+
+#define JAXINTER_INSTANTIATE(T)                                                            \
+  template void AndOrEffects<T>(const T*, const T*, const T*, T*, T*, double*, Index, int, \
+                                Parallel&);
+JAXINTER_INSTANTIATE(float)
+JAXINTER_INSTANTIATE(double)
 
 }  // namespace JAXINTER_SIMD
 }  // namespace jaxinter

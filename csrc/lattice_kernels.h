@@ -15,9 +15,26 @@ template <class T>
 void LaunchSubsetTransformCpu(const T* in, T* out, Index batch, int n_players,
                               const Matrix2& matrix, Parallel& parallel);
 
-// x += 1 for `size` contiguous elements: the streaming pass that transforms are measured against.
+// AND and OR effects of v split by gamma and delta (null for none), each `batch` tables:
+//   and_effects = mobius((v - delta) / 2 + gamma)
+//   or_effects = or_interactions((v - delta) / 2 - gamma), entry 0 is 0
+// and sums [batch, 2, n_players], zero on entry: the positive and the negative effects (both sums
+// >= 0) of orders 1 to n, AND and OR together. Outputs overlap no input; n_players <= kMaxPlayers.
+template <class T>
+void LaunchAndOrEffectsCpu(const T* v, const T* gamma, const T* delta, T* and_effects,
+                           T* or_effects, double* sums, Index batch, int n_players,
+                           Parallel& parallel);
+
+// What transforms and the fused kernel above are measured against (bounds_cpu.cc): x += 1, and the
+// fused kernel's passes one by one, its transforms aside. SumsPass takes tables of 2^8 or more.
 template <class T>
 void LaunchStreamPassCpu(T* x, Index size, Parallel& parallel);
+template <class T>
+void LaunchSplitPassCpu(const T* v, const T* gamma, const T* delta, T* and_part, T* minus_or_part,
+                        Index size, Parallel& parallel);
+template <class T>
+void LaunchSumsPassCpu(const T* and_effects, const T* or_effects, double* sums, Index batch,
+                       int n_players, Parallel& parallel);
 
 // The widest instruction set this machine runs: "avx512", "avx2" or "portable".
 const char* SimdLevel();

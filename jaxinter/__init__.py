@@ -21,7 +21,9 @@ from jaxinter.sparse import extract as extract
 from jaxinter.stats import OrderStrength as OrderStrength
 from jaxinter.stats import order_strength as order_strength
 from jaxinter.stats import salience_threshold as salience_threshold
+from jaxinter.transform import AndOrInteractions as AndOrInteractions
 from jaxinter.transform import and_interactions as and_interactions
+from jaxinter.transform import and_or_interactions as and_or_interactions
 from jaxinter.transform import mobius as mobius
 from jaxinter.transform import or_interactions as or_interactions
 from jaxinter.transform import superset_mobius as superset_mobius

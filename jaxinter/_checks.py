@@ -17,6 +17,18 @@ def n_players(call: str, argument: str, shape: tuple[int, ...]) -> int:
     return size.bit_length() - 1
 
 
+def broadcasts(call: str, argument: str, got: tuple[int, ...], shape: tuple[int, ...], of: str):
+    """Refuses what does not broadcast to `shape`, that of the argument `of`."""
+    try:
+        fits = np.broadcast_shapes(got, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{call}: {argument} must broadcast to the shape of {of}, {shape}; got shape {got}"
+        )
+
+
 def float_dtype(call: str, argument: str, dtype) -> np.dtype:
     """The dtype to compute in: floats as they are, half types in float32, integers in float64."""
     dtype = np.dtype(dtype)

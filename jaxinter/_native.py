@@ -14,9 +14,16 @@ except ImportError as error:
 
 for _name, _capsule in _cpu.registrations().items():
     jax.ffi.register_ffi_target(_name, _capsule, platform="cpu")
+    # Its leading axes are a batch, which XLA may spread over devices (_primitives.py).
+    jax.ffi.register_ffi_target_as_batch_partitionable(_name)
 
 subset_transform = _cpu.subset_transform
+and_or_effects = _cpu.and_or_effects
 masked_inputs = _cpu.masked_inputs
+from_dlpack = _cpu.from_dlpack
+SharedArray = _cpu.SharedArray
 stream_pass = _cpu.stream_pass
+split_pass = _cpu.split_pass
+sums_pass = _cpu.sums_pass
 simd_level = _cpu.simd_level
 thread_limit = _cpu.thread_limit

@@ -6,7 +6,14 @@ by row as the parameter ``matrix``. It is linear, so its transpose is itself wit
 jvp, vjp and hessian of any order follow. On CPU it is the kernel of ``csrc/lattice_cpu.cc``;
 everywhere else XLA compiles ``_subset_transform_lax``.
 
+``and_or_effects_p`` is the fused split, its two transforms and its sums by order; its derivative is
+that of the composition, ``and_or_effects_composed``.
+
 ``masked_inputs_p`` assembles masked inputs; it is linear in input and baseline together.
+
+Under plain jit with an array sharded over its batch, every device works on its own samples: the
+kernels' targets are batch partitionable (_native.py), and the lowering says which axes are the
+batch.
 """
 
 from functools import partial
@@ -64,8 +71,40 @@ def _batch(args, dims, *, matrix):
     return subset_transform_p.bind(jnp.moveaxis(args[0], dims[0], 0), matrix=matrix), 0
 
 
+def _ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
+    """The lowering to `target`: the last `lattice_axes` of each operand and result stay whole."""
+    shapes = [aval.shape for aval in (*ctx.avals_in, *ctx.avals_out)]
+    n_batch = len(shapes[0]) - lattice_axes[0]
+    if n_batch > len(_AXIS_NAMES) - sum(lattice_axes) or 0 in sum(shapes, ()):
+        return jax.ffi.ffi_lowering(target)
+    names, kept = iter(_AXIS_NAMES), []
+    sizes: dict[str, int] = {}
+    batch = [next(names) for _ in range(n_batch)]
+    rows = []
+    for shape, n_kept in zip(shapes, lattice_axes):
+        own = [next(names) for _ in range(n_kept)]
+        kept += own
+        rows.append(batch + own)
+        sizes |= dict(zip(rows[-1], shape))
+    text = [f"[{', '.join(row)}]" for row in rows]
+    operands, results = text[: len(ctx.avals_in)], text[len(ctx.avals_in) :]
+    rule = (
+        f"#sdy.op_sharding_rule<({', '.join(operands)})->({', '.join(results)}) "
+        f"{{{', '.join(f'{name}={size}' for name, size in sizes.items())}}} "
+        f"need_replication={{{', '.join(kept)}}}, custom>"
+    )
+    attributes = {
+        "mhlo.frontend_attributes": mlir.ir_attribute({"num_batch_dims": str(n_batch)}),
+        "sdy.sharding_rule": mlir.ir.Attribute.parse(rule),
+    }
+    return jax.ffi.ffi_lowering(target, extra_attributes=attributes)
+
+
+_AXIS_NAMES = "ijklmnopqrstuvwxyz"  # as Shardy's rules spell them
+
+
 def _lower_cpu(ctx, x, *, matrix):
-    rule = jax.ffi.ffi_lowering("jaxinter_subset_transform")
+    rule = _ffi_lowering("jaxinter_subset_transform", ctx, (1, 1))
     return rule(ctx, x, matrix=np.asarray(matrix, np.float64))
 
 
@@ -78,18 +117,91 @@ mlir.register_lowering(
 )
 mlir.register_lowering(subset_transform_p, _lower_cpu, platform="cpu")
 
+and_or_effects_p = Primitive("jaxinter_and_or_effects")
+and_or_effects_p.multiple_results = True
+
+
+def and_or_effects(
+    v: jax.Array, gamma: jax.Array, delta: jax.Array | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """AND and OR effects ``[..., 2**n]`` and sums by order ``[..., 2, n]`` (positive, negative)."""
+    return tuple(and_or_effects_p.bind(v, gamma, *(() if delta is None else (delta,))))
+
+
+def and_or_effects_composed(v, gamma, delta=None):
+    """The same by other primitives, one after the other."""
+    half = 0.5 * (v if delta is None else v - delta)
+    and_effects = subset_transform(half + gamma, (1, 0, -1, 1))
+    or_effects = subset_transform(gamma - half, (0, 1, 1, -1)).at[..., 0].set(0)
+    index = jax.lax.broadcasted_iota(jnp.int32, v.shape, v.ndim - 1)
+    order_of = jax.lax.population_count(index)
+    sums = []
+    for sign in (1, -1):
+        # where, not maximum: the derivative at 0 is 0, and NaN ends in both sums
+        both = sum(jnp.where(sign * x <= 0, 0, sign * x) for x in (and_effects, or_effects))
+        n = v.shape[-1].bit_length() - 1
+        by_order = [jnp.where(order_of == m, both, 0).sum(axis=-1) for m in range(1, n + 1)]
+        sums.append(jnp.stack(by_order, axis=-1) if n else jnp.zeros((*v.shape[:-1], 0), v.dtype))
+    return [and_effects, or_effects, jnp.stack(sums, axis=-2)]
+
+
+def _and_or_abstract(v, *_):
+    n = v.shape[-1].bit_length() - 1
+    effects = jax.core.ShapedArray(v.shape, v.dtype)
+    return [effects, effects, jax.core.ShapedArray((*v.shape[:-1], 2, n), v.dtype)]
+
+
+def _and_or_jvp(primals, tangents):
+    moved = tuple(ad.instantiate_zeros(t) for t in tangents)
+    _, out_tangents = jax.jvp(and_or_effects_composed, primals, moved)
+    return and_or_effects_p.bind(*primals), out_tangents
+
+
+def _and_or_batch(args, dims):
+    size = next(a.shape[d] for a, d in zip(args, dims) if d is not None)
+    args = [
+        jnp.broadcast_to(a, (size, *a.shape)) if d is None else jnp.moveaxis(a, d, 0)
+        for a, d in zip(args, dims)
+    ]
+    return and_or_effects_p.bind(*args), [0, 0, 0]
+
+
+def _lower_and_or_cpu(ctx, *operands):
+    lattice_axes = (*(1 for _ in operands), 1, 1, 2)
+    return _ffi_lowering("jaxinter_and_or_effects", ctx, lattice_axes)(ctx, *operands)
+
+
+and_or_effects_p.def_impl(partial(xla.apply_primitive, and_or_effects_p))
+and_or_effects_p.def_abstract_eval(_and_or_abstract)
+ad.primitive_jvps[and_or_effects_p] = _and_or_jvp
+batching.primitive_batchers[and_or_effects_p] = _and_or_batch
+mlir.register_lowering(
+    and_or_effects_p, mlir.lower_fun(and_or_effects_composed, multiple_results=True)
+)
+mlir.register_lowering(and_or_effects_p, _lower_and_or_cpu, platform="cpu")
+
 masked_inputs_p = Primitive("jaxinter_masked_inputs")
 
 
 def masked_inputs(masks: Any, x: jax.Array, baseline: jax.Array, players: jax.Array) -> jax.Array:
-    """masks bool ``[m, n]``, n >= 1; x, baseline, players (int32) of one shape; ``[m, *shape]``."""
+    """masks bool ``[m, n]``, n >= 1, or indices ``[m]``; the rest of one shape; ``[m, *shape]``."""
     return masked_inputs_p.bind(masks, x, baseline, players)
 
 
 def _keep(masks, players):
     """Which elements of which row keep their input, bool ``[m, *shape]``."""
-    kept = masks[:, jnp.clip(players, 0, masks.shape[1] - 1)]
-    return kept | (players < 0)[None]
+    if masks.ndim == 1:
+        last = 8 * masks.dtype.itemsize - 2
+        bit = jnp.clip(players, 0, last).astype(masks.dtype)
+        present = jax.lax.shift_right_logical(*jnp.broadcast_arrays(*_apart(masks, bit))) & 1 == 1
+    else:
+        present = masks[:, jnp.clip(players, 0, masks.shape[1] - 1)]
+    return present | (players < 0)[None]
+
+
+def _apart(rows, elements):
+    """``[m]`` and ``[...]`` as ``[m, 1, ...]`` and ``[1, ...]``."""
+    return rows.reshape(-1, *[1] * elements.ndim), elements[None]
 
 
 def _masked_inputs_lax(masks, x, baseline, players):
@@ -121,6 +233,9 @@ def _masked_inputs_batch(args, dims):
 
 
 def _lower_masked_inputs_cpu(ctx, *operands):
+    if getattr(ctx.module_context.axis_context, "num_devices", 1) > 1:
+        # its operands share no batch: XLA spreads operations of its own
+        return mlir.lower_fun(_masked_inputs_lax, multiple_results=False)(ctx, *operands)
     return jax.ffi.ffi_lowering("jaxinter_masked_inputs")(ctx, *operands)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.autograd.forward_ad import unpack_dual
 
-from jaxinter import _arrays, transform
+from jaxinter import _arrays, masks, transform
 from jaxinter._primitives import Matrix2
 
 
@@ -57,3 +57,37 @@ def apply(call: str, argument: str, matrix: Matrix2, values: torch.Tensor, out: 
     array, target = _arrays.to_numpy(call, argument, values), _arrays.to_numpy(call, "out", out)
     transform.apply_numpy(call, argument, matrix, array, target)
     return out
+
+
+def and_or_interactions(call: str, arrays: dict[str, Any], n: int) -> tuple[torch.Tensor, ...]:
+    """See `transform.and_or_interactions`: the kernel, or a composition where gradients are due."""
+    given = [x if isinstance(x, torch.Tensor) else torch.as_tensor(x) for x in arrays.values()]
+    dtypes = [
+        torch.float64 if not x.is_floating_point() else max(x.dtype, torch.float32, key=_width)
+        for x in given
+    ]
+    dtype = max(dtypes, key=_width)
+    shape = given[0].shape
+    given = [x.to(dtype).broadcast_to(shape) for x in given]
+    if not any(x.requires_grad or unpack_dual(x).tangent is not None for x in given):
+        try:
+            numpy_arrays = [_arrays.to_numpy(call, name, x) for name, x in zip(arrays, given)]
+        except RuntimeError:
+            pass  # tensors of torch.func, without memory of their own
+        else:
+            parts = transform.and_or_numpy(numpy_arrays, numpy_arrays[0].dtype, n)
+            return tuple(torch.from_numpy(x).to(dtype) for x in parts)
+    v, gamma, *rest = given
+    half = (v - rest[0] if rest else v) / 2
+    effects = transform.mobius(half + gamma), transform.or_interactions(half - gamma)
+    order_of = torch.from_numpy(masks.orders(n))
+    zeros = torch.zeros((*shape[:-1], n + 1), dtype=dtype)
+    sums = []
+    for sign in (1, -1):
+        both = sum(torch.where(sign * x <= 0, 0, sign * x) for x in effects)
+        sums.append(zeros.index_add(-1, order_of, both)[..., 1:])
+    return *effects, *sums
+
+
+def _width(dtype: torch.dtype) -> int:
+    return dtype.itemsize

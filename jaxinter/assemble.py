@@ -15,100 +15,172 @@ __all__ = ["brightest_patches", "columns", "masked_inputs", "patches"]
 BACKGROUND = -1  # the player of elements that belong to none
 
 
-def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
+def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any, out: Any = None) -> Any:
     """Copies of x with the players outside each coalition replaced by the baseline.
 
-        out[m][e] = x[e]         where players[e] < 0 or masks[m, players[e]]
+        out[m][e] = x[e]         where players[e] < 0 or players[e] is in coalition m
                     baseline[e]  elsewhere
 
     Args:
-      masks: bool ``[m, n]``, True where a player is present.
+      masks: one coalition a row: bool ``[m, n]``, True where a player is present; or bit-packed,
+        int ``[m]``, the indices of the coalitions as `encode` gives them (bit i: player i).
       x: any array ``[...]`` (one sample); floats, integers (tokens) and booleans keep their dtype.
       baseline: broadcasts to x; what replaces an absent player. x's dtype must hold it.
       players: int, broadcasts to x: which player each element belongs to, -1 for none (background,
         always kept). See `patches`, `columns`.
+      out: writable numpy or torch array ``[m, *x.shape]`` of x's dtype, to be used again from chunk
+        to chunk: 2^n inputs need never exist at once (see `evaluate`).
 
     Returns:
-      ``[m, *x.shape]``, of the kind and dtype of x (JAX if any argument is). JAX values may be
-      traced, players too.
+      ``[m, *x.shape]``, of the kind and dtype of x (JAX if any argument is); `out` if given. JAX
+      values may be traced, players too.
+
+    Raises:
+      ValueError, TypeError: a shape, dtype or player does not fit; the message names it.
 
     >>> masked_inputs([[True, False], [False, True]], np.array([5.0, 6.0, 7.0]), 0.0, [0, 1, -1])
+    array([[5., 0., 7.],
+           [0., 6., 7.]])
+    >>> masked_inputs([1, 2], np.array([5.0, 6.0, 7.0]), 0.0, [0, 1, -1])  # the same, bit-packed
     array([[5., 0., 7.],
            [0., 6., 7.]])
 
     Source: paper 001, section 2.1 (the masked sample x_S).
     """
+    given = (masks, x, baseline, players)
     x = _arrays.as_array("masked_inputs", "x", x)
     masks = _arrays.as_array("masked_inputs", "masks", masks)
-    shape, dtype = tuple(x.shape), _numpy_dtype(masks)
-    if dtype.kind not in "biu":
-        raise TypeError(f"masked_inputs: masks must be bool; got dtype {dtype}")
-    if _numpy_dtype(x).hasobject or _numpy_dtype(x).itemsize not in (1, 2, 4, 8):
+    shape, dtype = tuple(x.shape), _numpy_dtype(x)
+    if dtype.hasobject or dtype.itemsize not in (1, 2, 4, 8):
         raise TypeError(
             "masked_inputs: x must hold numbers or booleans of 1, 2, 4 or 8 bytes; "
             f"got dtype {x.dtype}"
         )
-    n = masks.shape[-1] if masks.ndim == 2 else -1
-    most = _highest_player(players)
+    for argument, array in (("players", players), ("baseline", baseline)):
+        _checks.broadcasts("masked_inputs", argument, tuple(np.shape(array)), shape, "x")
+    _check_baseline(baseline, dtype)
+    masks, n = _checked_masks(masks, _highest_player(players))
+    if any(_arrays.is_jax(a) for a in (masks, *given)):
+        if out is not None:
+            raise TypeError("masked_inputs: out must be None for JAX arrays, which are not written")
+        return _masked_jax(masks, jnp.asarray(x), baseline, players)
+    if _arrays.is_torch(x):
+        return _masked_torch(masks, n, x, baseline, players, out)
+    if out is not None and not isinstance(out, np.ndarray):
+        raise TypeError(f"masked_inputs: out must be a numpy array; got {type(out).__name__}")
+    target = _arrays.empty((len(masks), *shape), dtype) if out is None else out
+    _check_out(target, (len(masks), *shape), dtype)
+    fill = _arrays.to_numpy("masked_inputs", "baseline", baseline).astype(dtype)
+    fill = np.ascontiguousarray(np.broadcast_to(fill, shape))
+    _masked_words(masks, n, np.require(x, None, ["C", "A"]), fill, players, target)
+    return _arrays.like(target, given[1]) if out is None else out
+
+
+def _checked_masks(masks: Any, most: int) -> tuple[Any, int]:
+    """Masks as bool ``[m, n]`` or int ``[m]``, and the number of players (of an index: enough)."""
+    dtype = _numpy_dtype(masks)
+    packed = masks.ndim == 1 and dtype.kind in "iu"
+    if dtype.kind not in "biu":
+        raise TypeError(f"masked_inputs: masks must be bool or indices (int); got dtype {dtype}")
+    n = MAX_PLAYERS if packed else masks.shape[-1] if masks.ndim == 2 else -1
     if n < 0 or most >= n:
         raise ValueError(
-            "masked_inputs: masks must be [m, n] with a column for each player "
-            f"(players go up to {most}); got {tuple(masks.shape)}"
+            "masked_inputs: masks must be bool [m, n] with a column for each player "
+            f"(players go up to {most}), or int [m]; got {dtype} {tuple(masks.shape)}"
         )
     if n > MAX_PLAYERS:
         raise ValueError(f"masked_inputs: masks must be of at most {MAX_PLAYERS} players; got {n}")
-    for argument, array in (("players", players), ("baseline", baseline)):
-        _check_broadcasts(argument, np.shape(array), shape)
-    _check_baseline(baseline, _numpy_dtype(x))
+    if packed:
+        if _arrays.is_traced(masks):
+            return masks, n
+        indices = _arrays.to_numpy("masked_inputs", "masks", masks)
+        if indices.size and not 0 <= indices.min() <= indices.max() < 1 << MAX_PLAYERS:
+            raise ValueError(
+                "masked_inputs: masks as indices must be from 0 to 2**62 - 1; "
+                f"got {indices.min()} to {indices.max()}"
+            )
+        return (masks if _arrays.is_jax(masks) else indices.astype(np.int64)), max(most + 1, 1)
     if n == 0:  # nobody to mask: one player that nothing belongs to
-        masks = np.ones((len(masks), 1), bool)
-    if any(_arrays.is_jax(a) for a in (masks, x, baseline, players)):
-        return _masked_jax(masks, jnp.asarray(x), baseline, players)
-    if _arrays.is_torch(x):
-        return _masked_torch(masks, x, baseline, players)
-    fill = _arrays.to_numpy("masked_inputs", "baseline", baseline).astype(x.dtype)
-    out = np.empty((len(masks), *shape), x.dtype)
-    words = np.dtype(f"u{x.dtype.itemsize}")
-    x, fill = np.require(x, None, ["C", "A"]), np.ascontiguousarray(np.broadcast_to(fill, shape))
-    _masked_words(masks, x.view(words), fill.view(words), out.view(words), players)
-    return out
+        return np.ones((len(masks), 1), bool), 1
+    return masks, n
+
+
+def _check_out(out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+        raise ValueError(
+            f"masked_inputs: out must be writable, of shape {shape} and dtype {dtype}; got shape "
+            f"{out.shape}, dtype {out.dtype}{'' if out.flags.writeable else ', read-only'}"
+        )
 
 
 def _masked_words(
-    masks: Any, x: np.ndarray, baseline: np.ndarray, out: np.ndarray, players: Any
+    masks: Any, n: int, x: np.ndarray, baseline: np.ndarray, players: Any, out: np.ndarray
 ) -> None:
-    """The kernel on elements reinterpreted as unsigned words."""
-    masks = np.ascontiguousarray(_arrays.to_numpy("masked_inputs", "masks", masks), np.bool_)
+    """The kernel on elements reinterpreted as unsigned words; x and baseline are contiguous."""
+    masks = _arrays.to_numpy("masked_inputs", "masks", masks)
+    masks = np.ascontiguousarray(masks, np.bool_ if masks.ndim == 2 else np.int64)
     players = _arrays.to_numpy("masked_inputs", "players", players)
     players = np.ascontiguousarray(np.broadcast_to(players, x.shape), np.int32)
-    _native.masked_inputs(masks, x, baseline, players, out)
+    target = out
+    if not (out.flags.c_contiguous and out.flags.aligned) or np.may_share_memory(out, x):
+        target = np.empty(out.shape, out.dtype)
+    words = np.dtype(f"u{x.dtype.itemsize}")
+    views = [array.view(words) for array in (x, baseline, target)]
+    _native.masked_inputs(masks, n, views[0], views[1], players, views[2])
+    if target is not out:
+        out[...] = target
 
 
-def _masked_torch(masks: Any, x: Any, baseline: Any, players: Any) -> Any:
+def _masked_torch(masks: Any, n: int, x: Any, baseline: Any, players: Any, out: Any) -> Any:
     """The kernel on the CPU; torch's own operations elsewhere and where a gradient is due."""
     import torch
 
     fill = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand(x.shape)
     follow = torch.is_grad_enabled() and (x.requires_grad or fill.requires_grad)
     if x.device.type == "cpu" and not follow:
-        x, fill = (t.detach().resolve_neg().contiguous() for t in (x, fill))
-        out = torch.empty((len(masks), *x.shape), dtype=x.dtype)
-        words = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[x.dtype.itemsize]
-        views = [t.view(words).numpy() for t in (x, fill, out)]
-        _masked_words(masks, views[0], views[1], views[2], players)
-        return out
+        target = torch.empty((len(masks), *x.shape), dtype=x.dtype) if out is None else out
+        if not isinstance(target, torch.Tensor) or target.requires_grad:
+            raise TypeError(
+                "masked_inputs: out must be a torch tensor that needs no gradient; "
+                f"got {type(target).__name__}"
+            )
+        views = [
+            _arrays.to_numpy("masked_inputs", name, t)
+            for name, t in (("x", x.contiguous()), ("baseline", fill.contiguous()), ("out", target))
+        ]
+        _check_out(views[2], (len(masks), *x.shape), views[0].dtype)
+        _masked_words(masks, n, views[0], views[1], players, views[2])
+        return target
+    if out is not None:
+        raise ValueError(
+            "masked_inputs: out must be None where a gradient is due or x is not on CPU"
+        )
     masks = masks if _arrays.is_torch(masks) else torch.from_numpy(np.asarray(masks))
     players = _arrays.to_numpy("masked_inputs", "players", players)
     players = torch.from_numpy(np.broadcast_to(players, tuple(x.shape)).astype(np.int64))
-    players = players.to(x.device)
-    keep = masks.to(x.device).bool()[:, players.clamp(min=0)] | (players < 0)
-    return torch.where(keep, x, fill)
+    masks, players = masks.to(x.device), players.to(x.device)
+    seat = players.clamp(min=0)
+    if masks.ndim == 1:
+        present = (masks.reshape(-1, *[1] * x.ndim) >> seat) & 1 == 1
+    else:
+        present = masks.bool()[:, seat]
+    return torch.where(present | (players < 0), x, fill)
 
 
 def _masked_jax(masks: Any, x: jax.Array, baseline: Any, players: Any) -> jax.Array:
     fill = jnp.broadcast_to(jnp.asarray(baseline).astype(x.dtype), x.shape)
     players = jnp.broadcast_to(jnp.asarray(players).astype(jnp.int32), x.shape)
-    return _primitives.masked_inputs(jnp.asarray(masks).astype(bool), x, fill, players)
+    if masks.ndim == 2:
+        masks = jnp.asarray(masks).astype(bool)
+    else:
+        word = jax.dtypes.canonicalize_dtype(np.int64)
+        if word.itemsize == 4 and not _arrays.is_traced(masks) and np.any(np.asarray(masks) >> 31):
+            raise ValueError(
+                "masked_inputs: masks as indices of more than 31 players need jax_enable_x64; "
+                "or give them as bool [m, n]"
+            )
+        masks = jnp.asarray(masks).astype(word)
+    return _primitives.masked_inputs(masks, x, fill, players)
 
 
 def _numpy_dtype(x: Any) -> np.dtype:
@@ -135,17 +207,6 @@ def _highest_player(players: Any) -> int:
     if not np.issubdtype(players.dtype, np.integer):
         raise TypeError(f"masked_inputs: players must be integers; got dtype {players.dtype}")
     return int(players.max()) if players.size else BACKGROUND
-
-
-def _check_broadcasts(argument: str, got: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    try:
-        fits = np.broadcast_shapes(got, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"masked_inputs: {argument} must broadcast to the shape of x, {shape}; got shape {got}"
-        )
 
 
 def patches(shape: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:

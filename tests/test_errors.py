@@ -44,6 +44,11 @@ BAD_CALLS = [
     (lambda: ji.mobius(V, out=read_only(V)), ValueError, r"got shape \(8,\), dtype float64, read-only"),
     (lambda: ji.mobius(V, out=[0] * 8), TypeError, r"out must be a numpy array; got list"),
     (lambda: ji.mobius(jnp.ones(4), out=np.ones(4)), TypeError, r"out must be None for a JAX array"),
+    (lambda: ji.and_or_interactions(np.ones(6), np.ones(6)), ValueError, r"and_or_interactions: values .* got shape \(6,\)"),
+    (lambda: ji.and_or_interactions(V, np.ones(4)), ValueError, r"and_or_interactions: gamma must broadcast to the shape of values, \(8,\); got shape \(4,\)"),
+    (lambda: ji.and_or_interactions(V, V, np.ones((2, 8))), ValueError, r"delta must broadcast to the shape of values"),
+    (lambda: ji.and_or_interactions(V, V.astype(complex)), TypeError, r"and_or_interactions: gamma must hold real numbers"),
+    (lambda: ji.and_or_interactions(np.broadcast_to(0.0, (1 << 31,)), 0.0), ValueError, r"at most 30 players; got 31"),
     # masks
     (lambda: ji.all_masks(-1), ValueError, r"all_masks: n must be a whole number >= 0; got -1"),
     (lambda: ji.all_masks(2.5), ValueError, r"all_masks: n must be a whole number"),
@@ -55,14 +60,21 @@ BAD_CALLS = [
     (lambda: ji.encode([[2, 0]]), ValueError, r"encode: masks must be bool \[..., n\]"),
     (lambda: ji.encode(np.ones((2, 63), bool)), ValueError, r"at most 62 players"),
     # assembly
-    (lambda: ji.masked_inputs(MASKS, np.ones(4), 0, [0, 1, 2, 3]), ValueError, r"a column for each player \(players go up to 3\); got \(4, 3\)"),
-    (lambda: ji.masked_inputs(MASKS[0], np.ones(3), 0, [0, 1, 2]), ValueError, r"masks must be \[m, n\]"),
+    (lambda: ji.masked_inputs(MASKS, np.ones(4), 0, [0, 1, 2, 3]), ValueError, r"a column for each player \(players go up to 3\), or int \[m\]; got bool \(4, 3\)"),
+    (lambda: ji.masked_inputs(MASKS[0], np.ones(3), 0, [0, 1, 2]), ValueError, r"masks must be bool \[m, n\] .*, or int \[m\]; got bool \(3,\)"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0, 1]), ValueError, r"players must broadcast to the shape of x, \(3,\); got shape \(2,\)"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3), np.ones((3, 3)), [0, 1, 2]), ValueError, r"baseline must broadcast"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0.0, 1, 2]), TypeError, r"players must be integers"),
     (lambda: ji.masked_inputs(MASKS, np.array(["a", None, 1], object), 0, [0, 1, 2]), TypeError, r"x must hold numbers or booleans of 1, 2, 4 or 8 bytes; got dtype object"),
     (lambda: ji.masked_inputs(np.ones((2, 63), bool), np.ones(3), 0, [0, 1, 2]), ValueError, r"at most 62 players; got 63"),
-    (lambda: ji.masked_inputs(MASKS * 0.5, np.ones(3), 0, [0, 1, 2]), TypeError, r"masks must be bool; got dtype float64"),
+    (lambda: ji.masked_inputs(MASKS * 0.5, np.ones(3), 0, [0, 1, 2]), TypeError, r"masks must be bool or indices \(int\); got dtype float64"),
+    (lambda: ji.masked_inputs([3, -1], np.ones(3), 0, [0, 1, 2]), ValueError, r"masks as indices must be from 0 to 2\*\*62 - 1; got -1 to 3"),
+    (lambda: ji.masked_inputs(jnp.arange(3), np.ones(3), 0, [0, 1, 62]), ValueError, r"players go up to 62"),
+    (lambda: ji.masked_inputs(np.array([1 << 40]), jnp.ones(3), 0, [0, 1, 40]), ValueError, r"more than 31 players need jax_enable_x64"),
+    (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0, 1, 2], out=np.ones((4, 2))), ValueError, r"out must be writable, of shape \(4, 3\) and dtype float64; got shape \(4, 2\)"),
+    (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0, 1, 2], out=read_only(np.ones((4, 3)))), ValueError, r"read-only"),
+    (lambda: ji.masked_inputs(MASKS, np.ones(3), 0, [0, 1, 2], out=[1]), TypeError, r"out must be a numpy array; got list"),
+    (lambda: ji.masked_inputs(MASKS, jnp.ones(3), 0, [0, 1, 2], out=np.ones((4, 3))), TypeError, r"out must be None for JAX arrays"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3, np.uint8), -1, [0, 1, 2]), ValueError, r"baseline must hold values of x's dtype uint8; got -1"),
     (lambda: ji.masked_inputs(MASKS, np.ones(3, int), 0.5, [0, 1, 2]), ValueError, r"baseline must hold values .* got 0.5"),
     (lambda: ji.patches((8, 8), 4), ValueError, r"patches: grid must be \(rows, columns\)"),
@@ -126,6 +138,13 @@ def test_bad_call(call, exception, message):
 
 
 def test_torch_tensors_are_told_what_to_do(torch):
+    with pytest.raises(
+        TypeError, match="out must be a torch tensor that needs no gradient; got nd"
+    ):
+        ji.masked_inputs(MASKS, torch.ones(3), 0, [0, 1, 2], out=np.ones((4, 3)))
+    x = torch.ones(3, requires_grad=True)
+    with pytest.raises(ValueError, match="out must be None where a gradient is due"):
+        ji.masked_inputs(MASKS, x, 0, [0, 1, 2], out=torch.ones(4, 3))
     with pytest.raises(TypeError, match="out must be a torch tensor; got ndarray"):
         ji.mobius(torch.ones(4), out=np.ones(4))
     with pytest.raises(ValueError, match="tensors that require grad; detach them"):
@@ -146,10 +165,18 @@ def test_more_players_than_memory_holds(monkeypatch):
 def test_native_door_refuses_what_python_should_have_checked():
     from jaxinter import _native
 
-    with pytest.raises(ValueError, match="C-contiguous arrays of one shape and dtype"):
-        _native.subset_transform(np.ones(4), np.ones(8), (1, 0, -1, 1))
-    with pytest.raises(ValueError, match=r"length 2\*\*n"):
-        _native.subset_transform(np.ones(6), np.ones(6), (1, 0, -1, 1))
+    identity = (1, 0, 0, 1)
+    for x, out in ((4, 8), (6, 6)):
+        with pytest.raises(ValueError, match=r"C-contiguous .* of one shape and dtype"):
+            _native.subset_transform(np.ones(x), np.ones(out), identity)
+    with pytest.raises(ValueError, match=r"C-contiguous .* of one shape and dtype"):
+        _native.subset_transform(np.ones(4), np.ones(4, np.float32), identity)
+    with pytest.raises(ValueError, match=r"C-contiguous .* of one shape and dtype"):
+        _native.subset_transform(np.ones(8)[::2], np.ones(4), identity)
+    with pytest.raises(ValueError, match=r"sums must be \[..., 2, n\]"):
+        _native.and_or_effects(V, V, None, np.ones(8), np.ones(8), np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="do not fit"):
+        _native.masked_inputs(MASKS, 4, V[:3], V[:3], np.zeros(3, np.int32), np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"read-only|not writeable"):
         _native.subset_transform(V, read_only(V), (1, 0, -1, 1))
 

@@ -75,6 +75,71 @@ def test_masked_inputs_of_any_size_and_number_of_players(n, shape, rng):
     np.testing.assert_array_equal(ji.masked_inputs(masks, x, 0.5, players), expected)
 
 
+@pytest.mark.parametrize("kind", ["numpy", "jax", "traced", "torch", "torch with gradient"])
+@pytest.mark.parametrize("n", [1, 20, 31, 40, 62])
+def test_bit_packed_masks(n, kind, rng, request):
+    """Indices of coalitions say what bool masks say; players above the highest do not matter."""
+    masks = rng.random((9, n)) < 0.5
+    x, baseline = rng.normal(size=(2, 3, 50)).astype(np.float32)
+    players = rng.integers(-1, n, size=(3, 50))
+    players[0, 0] = max(n - 2, 0)
+    expected = ji.masked_inputs(masks, x, baseline, players)
+    indices = ji.encode(masks)
+    if kind == "numpy":
+        got = ji.masked_inputs(indices, x, baseline, players)
+        fewer = np.minimum(players, n // 2)
+        np.testing.assert_array_equal(
+            ji.masked_inputs(indices, x, baseline, fewer),
+            ji.masked_inputs(masks, x, baseline, fewer),
+        )
+    elif kind.startswith("torch"):
+        torch = request.getfixturevalue("torch")
+        t = torch.from_numpy(x).requires_grad_(kind != "torch")
+        got = ji.masked_inputs(torch.from_numpy(indices), t, torch.from_numpy(baseline), players)
+        got = got.detach()
+    else:
+        with jax.enable_x64(n > 31):
+            f = jax.jit(ji.masked_inputs) if kind == "traced" else ji.masked_inputs
+            got = f(jnp.asarray(indices), jnp.asarray(x), baseline, jnp.asarray(players))
+            masks_of = lambda i: ji.masked_inputs(i[None], x, baseline, players)[0]  # noqa: E731
+            np.testing.assert_array_equal(jax.vmap(masks_of)(jnp.asarray(indices)), expected)
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_masked_inputs_into_a_buffer(rng, torch):
+    masks, x = rng.random((5, 4)) < 0.5, rng.normal(size=(6,))
+    players = [0, 1, 2, 3, -1, 0]
+    expected = ji.masked_inputs(masks, x, 0.0, players)
+    memory = np.full((5, 12), 7.0)
+    for out in (np.empty((5, 6)), memory[:, ::2]):
+        assert ji.masked_inputs(masks, x, 0.0, players, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+    assert (memory[:, 1::2] == 7.0).all()
+    overlapping = np.zeros((5, 6))
+    overlapping[2] = x
+    ji.masked_inputs(masks, overlapping[2], 0.0, players, out=overlapping)
+    np.testing.assert_array_equal(overlapping, expected)
+    out = torch.empty(5, 6, dtype=torch.float64)
+    assert ji.masked_inputs(masks, torch.from_numpy(x), 0.0, players, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_a_table_is_evaluated_in_chunks_that_use_one_buffer():
+    """2^n inputs never exist at once: 2^12 inputs of 1 MB pass through a buffer of 8."""
+    x, players = np.arange(2.0**17), np.arange(2**17) % 12
+    buffer = np.empty((8, 2**17))
+    seen = []
+
+    def value_fn(masks):
+        inputs = ji.masked_inputs(masks, x, 0.0, players, out=buffer[: len(masks)])
+        seen.append(inputs.base is buffer)
+        return inputs[:, :12].sum(axis=1)
+
+    values = ji.evaluate(value_fn, 12, batch_size=8)
+    assert len(seen) == 2**9 and all(seen)
+    np.testing.assert_array_equal(values, ji.all_masks(12) @ np.arange(12.0))
+
+
 class TestJaxPrimitive:
     """masked_inputs under every transformation, against jnp.where."""
 
