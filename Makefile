@@ -24,13 +24,13 @@ bench-smoke: .venv/test
 lint: .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror csrc/*
+	$(BIN)/clang-format --dry-run -Werror csrc/* tests/*.cc bench/*.cc
 	$(BIN)/mypy
 
 format: .venv/lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i csrc/*
+	$(BIN)/clang-format -i csrc/* tests/*.cc bench/*.cc
 
 clean:
 	rm -rf .venv build dist

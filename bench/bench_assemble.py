@@ -50,6 +50,7 @@ def main() -> None:
         kernel = partial(
             _native.masked_inputs,
             masks,
+            n,
             x.view(words),
             baseline.view(words),
             players,
@@ -61,6 +62,16 @@ def main() -> None:
         own = median_seconds(kernel, repeats)
         calls = {
             "copy": partial(np.copyto, out, source),
+            "bit-packed masks": partial(
+                _native.masked_inputs,
+                ji.encode(masks),
+                n,
+                x.view(words),
+                baseline.view(words),
+                players,
+                out.view(words),
+            ),
+            "masked_inputs (out=)": partial(ji.masked_inputs, masks, x, baseline, players, out=out),
             "masked_inputs (new output)": partial(ji.masked_inputs, masks, x, baseline, players),
             "in jit": partial(in_jit, *on_device),
             "jitted lax": partial(lax, *on_device),

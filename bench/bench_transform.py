@@ -4,15 +4,20 @@
     python bench/bench_transform.py [--smoke] [--fht PATH]
 
 Best of many runs (the machine is shared: the rest is other people's noise). Buffers are given, at
-64-byte boundaries. `--fht`: a shared library with `int fht_float(float*, int)` and `fht_double`,
-the C interface of FFHT (a Hadamard butterfly: twice the additions of a Mobius transform).
+64-byte boundaries; programs in JAX have their input donated. `--fht`: a shared library with
+`int fht_float(float*, int)` and `fht_double`, the C interface of FFHT (a Hadamard butterfly: twice
+the additions of a Mobius transform). pyfwht, another one, is timed where it is installed, torch too.
 """
 
 import argparse
 import ctypes
 import os
+import subprocess
+import tempfile
 import timeit
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +26,12 @@ from timing import best_seconds, machine
 
 import jaxinter as ji
 from jaxinter import _native
-from jaxinter._primitives import _subset_transform_lax
-from jaxinter.transform import MOBIUS
+from jaxinter._primitives import _subset_transform_lax, and_or_effects_composed
+from jaxinter.transform import COMPLEMENT_MOBIUS, MOBIUS
 
 FHT = "FFHT, 1 thread"
 SIZES = [(1024, 10), (64, 14), (1, 16), (1, 20), (1, 24), (1, 26)]
+FUSED_SIZES = [(64, 10), (1024, 10), (4096, 10), (256, 12), (64, 14), (1, 20), (1, 24)]
 
 
 def lax_concatenate(x: jax.Array) -> jax.Array:
@@ -62,6 +68,22 @@ def naive(values: np.ndarray) -> None:
             t = (t - 1) & s
 
 
+def naive_library() -> ctypes.CDLL:
+    """naive.cc, compiled."""
+    source = Path(__file__).with_name("naive.cc")
+    with tempfile.TemporaryDirectory() as folder:
+        target = f"{folder}/naive.so"
+        compiler = [os.environ.get("CXX", "c++"), "-O3", "-shared", "-fPIC"]
+        subprocess.run([*compiler, str(source), "-o", target], check=True)
+        return ctypes.CDLL(target)
+
+
+def naive_rows(library: ctypes.CDLL, x: np.ndarray, out: np.ndarray) -> None:
+    f = library.naive_float if x.dtype == np.float32 else library.naive_double
+    n = x.shape[-1].bit_length() - 1
+    f(ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(out.ctypes.data), ctypes.c_int64(len(x)), n)
+
+
 def fht_rows(library: ctypes.CDLL, x: np.ndarray) -> None:
     f = library.fht_float if x.dtype == np.float32 else library.fht_double
     n, step, start = x.shape[-1].bit_length() - 1, x.strides[0], x.ctypes.data
@@ -76,9 +98,20 @@ def aligned(shape: tuple[int, int], dtype) -> np.ndarray:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def peers(x: np.ndarray, in_place: np.ndarray, library) -> dict:
-    size = x.shape[-1]
-    on_device = jnp.asarray(x) if x.dtype == np.float32 else None
+def donated(f: Callable, x: np.ndarray) -> Callable:
+    """f jitted, each call on the result of the last, whose memory it takes over."""
+    program = jax.jit(f, donate_argnums=0)
+    state = [jnp.array(x)]
+
+    def call():
+        state[0] = program(state[0])
+        return state[0]
+
+    return call
+
+
+def peers(x: np.ndarray, in_place: np.ndarray, fht, naive_cc) -> dict:
+    n = x.shape[-1].bit_length() - 1
     calls = {"numpy": partial(butterfly_in_place, in_place)}
     try:
         import torch
@@ -86,33 +119,37 @@ def peers(x: np.ndarray, in_place: np.ndarray, library) -> dict:
         calls["torch"] = partial(butterfly_in_place, torch.from_numpy(in_place))
     except ImportError:
         pass
-    if on_device is not None:
-        lax_stack = partial(_subset_transform_lax, matrix=MOBIUS)
-        calls["in jit"] = partial(jax.jit(ji.mobius), on_device)
-        calls["lax stack"] = partial(jax.jit(lax_stack), on_device)
-        calls["lax concatenate"] = partial(jax.jit(lax_concatenate), on_device)
-    if size <= 1 << 10:
-        calls["dense matmul"] = partial(np.matmul, x, dense(size.bit_length() - 1, x.dtype).T)
-    if library is not None:
-        calls[FHT] = partial(fht_rows, library, in_place)
+    if x.dtype == np.float32:
+        calls["in jit"] = donated(ji.mobius, x)
+        calls["lax stack"] = donated(partial(_subset_transform_lax, matrix=MOBIUS), x)
+        calls["lax concatenate"] = donated(lax_concatenate, x)
+    else:
+        try:
+            import pyfwht
+
+            backend = pyfwht.Backend.CPU
+            calls["pyfwht"] = lambda: [pyfwht.transform(row, backend=backend) for row in in_place]
+        except ImportError:
+            pass
+    if n <= 10:
+        calls["dense matmul"] = partial(np.matmul, x, dense(n, x.dtype).T)
+    if n <= 14:
+        calls["3^n in C++"] = partial(naive_rows, naive_cc, x, in_place)
+    if fht is not None:
+        calls[FHT] = partial(fht_rows, fht, in_place)
     return calls
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--smoke", action="store_true", help="smallest size, few repeats")
-    parser.add_argument("--fht", help="shared library with the C interface of FFHT")
-    options = parser.parse_args()
-    library = ctypes.CDLL(options.fht) if options.fht else None
-    print(machine())
+def transforms(smoke: bool, fht) -> None:
     print(
         "ns an element (times a streaming pass of the same threads), then peers as times 2 threads"
     )
+    naive_cc = naive_library()
     for dtype in (np.float32, np.float64):
-        for batch, n in SIZES[:1] if options.smoke else SIZES:
+        for batch, n in SIZES[:1] if smoke else SIZES:
             x, out = aligned((batch, 1 << n), dtype), aligned((batch, 1 << n), dtype)
             x[:], out[:] = np.random.default_rng(0).normal(size=x.shape), 0
-            repeats = 5 if options.smoke else max(7, min(301, (1 << 27) // x.size))
+            repeats = 5 if smoke else max(7, min(301, (1 << 27) // x.size))
             texts, own, times = [], 0.0, {}
             for threads in (1, 2):
                 os.environ["JAXINTER_THREADS"] = str(threads)
@@ -128,19 +165,93 @@ def main() -> None:
             few = max(3, repeats // 20)
             ratios = {
                 name: best_seconds(call, repeats if name == "in jit" else few) / own
-                for name, call in peers(x, out, library).items()
+                for name, call in peers(x, out, fht, naive_cc).items()
             }
             if FHT in ratios:  # both in place, on one thread
                 ratios[f"{FHT}, over one of ours"] = ratios.pop(FHT) * own / times[1]
             print(f"{np.dtype(dtype).name} {batch:>4}x2^{n:<3}", "; ".join(texts), sep="  ")
             print("      " + ", ".join(f"{name} {ratio:.1f}" for name, ratio in ratios.items()))
+
+
+def fused(smoke: bool) -> None:
+    """The fused kernel beside its own parts in passes of their own, and beside jitted JAX."""
+    print(
+        "and_or_interactions: ns an element of v, and what else takes, as times that, on 2 threads"
+    )
+    for dtype in (np.float32, np.float64):
+        for batch, n in FUSED_SIZES[:1] if smoke else FUSED_SIZES:
+            v, gamma, a, b = (aligned((batch, 1 << n), dtype) for _ in range(4))
+            v[:], gamma[:] = np.random.default_rng(0).normal(size=(2, *v.shape))
+            sums = np.zeros((batch, 2, n))
+
+            def separate(v=v, gamma=gamma, a=a, b=b, sums=sums):
+                _native.split_pass(v, gamma, a, b)
+                _native.subset_transform(a, a, MOBIUS)
+                _native.subset_transform(b, b, COMPLEMENT_MOBIUS)
+                _native.sums_pass(a, b, sums)
+
+            def bare(v=v, gamma=gamma, a=a, b=b):
+                _native.subset_transform(v, a, MOBIUS)
+                _native.subset_transform(gamma, b, COMPLEMENT_MOBIUS)
+
+            call = partial(_native.and_or_effects, v, gamma, None, a, b, sums)
+            repeats = 5 if smoke else max(7, min(301, (1 << 26) // v.size))
+            own = best_seconds(call, repeats)
+            others = {"two bare transforms": bare, "separate passes": separate}
+            if dtype == np.float32:
+                in_jax = jax.jit(and_or_effects_composed)
+                others["jitted JAX over the kernel"] = partial(
+                    in_jax, *map(jnp.asarray, (v, gamma))
+                )
+            ratios = {name: best_seconds(other, repeats) / own for name, other in others.items()}
+            text = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+            print(f"{np.dtype(dtype).name} {batch:>4}x2^{n:<3} {own / v.size * 1e9:6.3f}   {text}")
+
+
+def overheads() -> None:
+    """What a call costs on a table of four."""
+
+    def microseconds(call: Callable, number: int = 10_000) -> float:
+        return min(timeit.repeat(call, number=number)) / number * 1e6
+
+    small, out = np.ones(4), np.empty(4)
+    texts = [f"numpy {microseconds(partial(ji.mobius, small, out=out)):.1f}"]
+    try:
+        import torch
+
+        small, out = torch.from_numpy(small), torch.from_numpy(out)
+        texts.append(f"torch {microseconds(partial(ji.mobius, small)):.1f}")
+        texts.append(f"torch with out= {microseconds(partial(ji.mobius, small, out=out)):.1f}")
+    except ImportError:
+        pass
+    x, times = jnp.ones(4), []
+    for calls in (1, 101):
+
+        def program(x, calls=calls):
+            for _ in range(calls):
+                x = ji.mobius(x)
+            return x
+
+        jitted = jax.jit(program)
+        times.append(microseconds(lambda: jitted(x).block_until_ready(), 1000))  # noqa: B023
+    texts.append(f"a jitted program {times[0]:.1f}")
+    texts.append(f"one more call inside it {(times[1] - times[0]) / 100:.2f}")
+    print("us a call on 2^2:", ", ".join(texts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--smoke", action="store_true", help="smallest size, few repeats")
+    parser.add_argument("--fht", help="shared library with the C interface of FFHT")
+    options = parser.parse_args()
+    print(machine())
+    overheads()
+    transforms(options.smoke, ctypes.CDLL(options.fht) if options.fht else None)
+    fused(options.smoke)
     one = np.random.default_rng(0).normal(size=1 << 10)
     own = best_seconds(partial(ji.mobius, one), 1001)
     print(f"one float64 table of 2^10: {own * 1e6:.1f} us a call;", end=" ")
     print(f"the definition in Python {best_seconds(partial(naive, one), 3) / own:,.0f} times that")
-    small, out = np.ones(4), np.empty(4)
-    overhead = min(timeit.repeat(partial(ji.mobius, small, out=out), number=10_000)) / 10_000
-    print(f"a call on 2^2, numpy: {overhead * 1e6:.1f} us")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ namespace ffi = xla::ffi;
 
 class XlaThreads : public Parallel {
  public:
-  explicit XlaThreads(ffi::ThreadPool pool)
-      : pool_(pool),
-        threads_(
-            std::min(ThreadLimit(), static_cast<int>(std::max<int64_t>(1, pool.num_threads())))) {}
+  // A call that moves few bytes runs on its own, as in threads.h.
+  XlaThreads(ffi::ThreadPool pool, std::size_t bytes) : pool_(pool) {
+    if (bytes <= static_cast<std::size_t>(SleepingThreads::kWorthBytes)) return;
+    const std::int64_t threads = std::min<std::int64_t>(ThreadLimit(), pool.num_threads());
+    threads_ = static_cast<int>(std::max<std::int64_t>(1, threads));
+  }
 
   int threads() const override { return threads_; }
 
@@ -37,7 +39,7 @@ class XlaThreads : public Parallel {
 
  private:
   ffi::ThreadPool pool_;
-  int threads_;
+  int threads_ = 1;
 };
 
 constexpr char kSubsetTransform[] = "jaxinter_subset_transform";
@@ -55,7 +57,7 @@ ffi::Error SubsetTransform(ffi::ThreadPool pool, ffi::AnyBuffer in, ffi::Result<
   if (tables.has_error()) return tables.error();
   auto matrix = ReadMatrix(matrix_entries, kSubsetTransform);
   if (matrix.has_error()) return matrix.error();
-  XlaThreads threads(pool);
+  XlaThreads threads(pool, in.size_bytes());
   switch (in.element_type()) {
     case ffi::DataType::F32:
       Transform<float>(in.untyped_data(), out->untyped_data(), *tables, *matrix, threads);
@@ -114,7 +116,7 @@ ffi::Error AndOrEffects(ffi::ThreadPool pool, ffi::AnyBuffer v, ffi::AnyBuffer g
         std::string(kAndOrEffects) +
         ": operands must be v, gamma and at most one delta, of one shape and dtype");
   }
-  XlaThreads threads(pool);
+  XlaThreads threads(pool, 4 * v.size_bytes());
   switch (v.element_type()) {
     case ffi::DataType::F32:
       AndOr<float>(v, gamma, delta, *and_effects, *or_effects, *sums, *tables, threads);
@@ -171,7 +173,7 @@ ffi::Error MaskedInputs(ffi::ThreadPool pool, ffi::AnyBuffer masks, ffi::AnyBuff
         ": operands must be masks, bool [m, n] with 1 <= n <= 62 or int32 or int64 [m], and x, "
         "baseline, players of one shape");
   }
-  XlaThreads threads(pool);
+  XlaThreads threads(pool, out->size_bytes());
   const auto launch = [&](auto element) {
     using T = decltype(element);
     LaunchMaskedInputsCpu<T>(coalitions, dims[0], static_cast<const T*>(x.untyped_data()),

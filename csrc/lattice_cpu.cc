@@ -141,19 +141,19 @@ JAXINTER_INLINE void Base(const Source& source, T* out, const Step& step, Sums& 
 template <int kBits, class Write, class T, class Step, class Sums>
 JAXINTER_INLINE void Sweep(const T* in, Index in_stride, T* out, Index out_stride, Index width,
                            Index index, const Step& step, Sums& sums) {
-  // Sums are taken of four columns at a time: the size of a group's coalitions is then known.
-  constexpr int kColumnBits = Sums::kTaken ? 2 : 0;
+  // Sums are taken of a few columns at a time, whose coalitions differ in size by a known number.
+  constexpr int kColumnBits = Sums::kTaken ? (kBits == 4 ? 1 : 2) : 0;
   for (Index group_at = 0; group_at < width; group_at += Simd<T>::kLanes << kColumnBits) {
     typename Sums::template Group<kBits + kColumnBits> group;
 #pragma GCC unroll 4
     for (int c = 0; c < (1 << kColumnBits); ++c) {
       const Index column = group_at + c * Simd<T>::kLanes;
       Vector<T> x[1 << kBits];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int i = 0; i < (1 << kBits); ++i) x[i] = Load<Vector<T>>(in + column + i * in_stride);
       StepRegisters<kBits>(x, step);
       group.template Take<kBits>(x, __builtin_popcount(c));
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int i = 0; i < (1 << kBits); ++i) Write::Store(out + column + i * out_stride, x[i]);
     }
     sums.Add(group, index + group_at);
@@ -168,8 +168,11 @@ void SweepBits(int bits, const T* in, Index in_stride, T* out, Index out_stride,
       return Sweep<1, Write>(in, in_stride, out, out_stride, width, index, step, sums);
     case 2:
       return Sweep<2, Write>(in, in_stride, out, out_stride, width, index, step, sums);
-    default:
+    case 3:
       return Sweep<3, Write>(in, in_stride, out, out_stride, width, index, step, sums);
+    default:
+      return Sweep<kBaseRegisterBits, Write>(in, in_stride, out, out_stride, width, index, step,
+                                             sums);
   }
 }
 
@@ -192,11 +195,18 @@ void Scalar(const Source& source, T* out, int n, const Step& step, Sums& sums) {
 template <class T>
 constexpr int kBaseBits = Simd<T>::kLaneBits + kBaseRegisterBits;
 
-// How many of the top players of an n-player table one sweep takes.
+// Whether `bits` players are done in a sweep of four and sweeps of three, which saves a sweep of
+// one. Registers must last, and the four's rows lie close together.
+constexpr bool BeginsWithFour(int bits) {
+  return kVectorBytes == 64 && bits > 1 && bits % kSweepBits == 1;
+}
+
+// How many of the top players of an n-player table its last sweep takes.
 template <class T>
 int TopBits(int n) {
-  const int above = n - kBaseBits<T>;
-  return above % kSweepBits ? above % kSweepBits : kSweepBits;
+  const int above = n - kBaseBits<T>, rest = above % kSweepBits;
+  if (BeginsWithFour(above)) return above == 4 ? 4 : kSweepBits;
+  return rest ? rest : kSweepBits;
 }
 
 // The players of a table that fits a cache, on one thread: block by block, all jobs, then the
@@ -252,7 +262,8 @@ void Panel(T* rows, int bits, Index stride, T* buffer, Index index, const Step& 
   T* inner = buffer ? buffer : rows;
   NoSums none(bits);
   for (int done = 0, now; done < bits; done += now) {
-    now = (bits - done) % kSweepBits ? (bits - done) % kSweepBits : kSweepBits;
+    const int left = bits - done, rest = left % kSweepBits;
+    now = left > 4 && BeginsWithFour(left) ? 4 : rest ? rest : kSweepBits;
     const bool first = done == 0, last = done + now == bits;
     const T* in = first ? rows : inner;
     T* out = last ? rows : inner;

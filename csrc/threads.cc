@@ -38,7 +38,9 @@ int ThreadLimit() {
   const char* text = std::getenv("JAXINTER_THREADS");
   const int asked = text ? std::atoi(text) : 0;
   if (asked > 0) return asked;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  // A system call that takes longer than a small table: asked once.
+  static const int kCores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return kCores;
 }
 
 void SharedTasks::Work() {

@@ -71,11 +71,15 @@ def _batch(args, dims, *, matrix):
     return subset_transform_p.bind(jnp.moveaxis(args[0], dims[0], 0), matrix=matrix), 0
 
 
+_AXIS_NAMES = "ijklmnopqrstuvwxyz"  # as Shardy's rules spell them
+
+
 def _ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
     """The lowering to `target`: the last `lattice_axes` of each operand and result stay whole."""
     shapes = [aval.shape for aval in (*ctx.avals_in, *ctx.avals_out)]
     n_batch = len(shapes[0]) - lattice_axes[0]
-    if n_batch > len(_AXIS_NAMES) - sum(lattice_axes) or 0 in sum(shapes, ()):
+    named = n_batch + sum(lattice_axes) <= len(_AXIS_NAMES)
+    if not named or not all(isinstance(size, int) and size for size in sum(shapes, ())):
         return jax.ffi.ffi_lowering(target)
     names, kept = iter(_AXIS_NAMES), []
     sizes: dict[str, int] = {}
@@ -98,9 +102,6 @@ def _ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
         "sdy.sharding_rule": mlir.ir.Attribute.parse(rule),
     }
     return jax.ffi.ffi_lowering(target, extra_attributes=attributes)
-
-
-_AXIS_NAMES = "ijklmnopqrstuvwxyz"  # as Shardy's rules spell them
 
 
 def _lower_cpu(ctx, x, *, matrix):
