@@ -52,6 +52,16 @@ def test_large_tables_equal_player_by_player(n, rng):
     np.testing.assert_array_equal(ji.mobius(v), expected)
 
 
+def test_tables_of_24_players(rng):
+    v = rng.normal(size=2**24).astype(np.float32)
+    out, expected = np.empty_like(v), v.copy()
+    for player in range(24):
+        pairs = expected.reshape(-1, 2, 2**player)
+        pairs[:, 1] -= pairs[:, 0]
+    np.testing.assert_array_equal(ji.mobius(v, out=out), expected)
+    np.testing.assert_array_equal(ji.mobius(v, out=v), expected)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [4, 10, 16])
 def test_rounding_as_documented(n, dtype, rng):
