@@ -16,9 +16,9 @@ constexpr Index kBlock = 2048;            // elements
 constexpr Index kTaskBytes = 256 * 1024;  // of output
 constexpr int kPlayersOfNarrowWord = 31;  // and one bit for elements without a player
 
-// One row of masks as a word: bit i of player i, bit n always set. Eight bytes of 0 or 1 become
-// eight bits by one product: byte k times 2^(56 - 7k) lands on bit 56 + k, and nothing carries
-// there.
+// One row of masks as a word: bit i of player i, bit n always set. Any byte but 0 counts as 1.
+// Eight bytes of 0 or 1 become eight bits by one product: byte k times 2^(56 - 7k) lands on bit 56
+// + k, and nothing carries there.
 template <class W>
 JAXINTER_INLINE W Coalition(const Masks& masks, Index row) {
   const int n = masks.n_players;
@@ -33,9 +33,10 @@ JAXINTER_INLINE W Coalition(const Masks& masks, Index row) {
     for (; i + 8 <= n; i += 8) {
       std::uint64_t bytes;
       std::memcpy(&bytes, mask + i, 8);
-      word |= ((bytes & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i;
+      bytes = ((bytes & 0x7f7f7f7f7f7f7f7fu) + 0x7f7f7f7f7f7f7f7fu) | bytes;  // high bit: not 0
+      word |= ((bytes >> 7 & 0x0101010101010101u) * 0x0102040810204080u >> 56) << i;
     }
-    for (; i < n; ++i) word |= std::uint64_t{mask[i]} << i;
+    for (; i < n; ++i) word |= std::uint64_t{mask[i] != 0} << i;
   }
   return static_cast<W>(word | std::uint64_t{1} << n);
 }

@@ -8,7 +8,7 @@
 
 namespace jaxinter {
 
-// One coalition a row, in one of three forms, the others null: a byte of 0 or 1 a player,
+// One coalition a row, in one of three forms, the others null: a byte a player, 0 for absent,
 // [rows, n_players]; or one index a row, bit i of player i (higher bits are not looked at).
 struct Masks {
   const std::uint8_t* bytes;

@@ -145,7 +145,8 @@ py::capsule MakeCapsule(const py::array& array, const DataType& type, bool read_
                           0};
   managed.manager = made.get();
   managed.deleter = [](M* m) {
-    py::gil_scoped_acquire gil;  // consumers may delete from any thread
+    if (!Py_IsInitialized()) return;  // at exit: the memory goes with the process
+    py::gil_scoped_acquire gil;       // consumers may delete from any thread
     delete static_cast<Export<M>*>(m->manager);
   };
   if constexpr (std::is_same_v<M, ManagedVersioned>) {
@@ -200,7 +201,14 @@ py::capsule SharedArray::ToDLPack(py::object stream, py::object max_version, py:
                         : kind == 'f' ? kFloat
                         : kind == 'c' ? kComplex
                                       : kBool;
-  if (!bfloat16 && !std::strchr("iufcb", kind)) Refuse("DLPack has no such dtype");
+  const py::ssize_t widest = kind == 'c' ? 16 : 8;
+  if (!(bfloat16 || std::strchr("iufcb", kind)) || array.itemsize() > widest ||
+      !py::cast<bool>(array.dtype().attr("isnative"))) {
+    Refuse("DLPack has no such dtype");
+  }
+  for (int axis = 0; axis < array.ndim(); ++axis) {
+    if (array.strides(axis) % array.itemsize()) Refuse("its strides are not whole elements");
+  }
   const DataType type{static_cast<std::uint8_t>(code),
                       static_cast<std::uint8_t>(8 * array.itemsize()), 1};
   const bool versioned = !max_version.is_none() &&

@@ -30,9 +30,9 @@ class XlaThreads : public Parallel {
   int threads() const override { return threads_; }
 
   void Run(Index tasks, void* context, Task task) override {
-    auto shared = std::make_shared<SharedTasks>(tasks, context, task);
-    const Index helpers = std::min<Index>(threads_, tasks) - 1;
-    for (Index i = 0; i < helpers; ++i) pool_.Schedule([shared] { shared->Work(); });
+    const Index workers = std::min<Index>(threads_, tasks);
+    auto shared = std::make_shared<SharedTasks>(tasks, workers, context, task);
+    for (Index i = 1; i < workers; ++i) pool_.Schedule([shared] { shared->Work(); });
     shared->Work();
     shared->Wait();
   }

@@ -31,8 +31,8 @@ struct NoSums {
 
 // Entries are added up in vectors, lane by lane, one for each size of a coalition above the lanes:
 // in registers for the entries of a `Group`, in the table's dtype for at most kPending groups.
-// Lanes are then combined, and all else is kept, in double. The bits depend on the width of a
-// vector, not on batch and threads. A NaN ends in both sums.
+// Lanes are then combined, and from there on all is kept in double. The bits depend on the width of
+// a vector, not on batch and threads. A NaN ends in both sums.
 template <class T>
 class OrderSums {
  public:

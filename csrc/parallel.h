@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A loop over independent tasks, run by whoever owns the threads: XLA's pool inside a jitted
-// program (ffi_cpu.cc), threads of this call otherwise (ThreadsOfThisCall).
+// program (ffi_cpu.cc), a pool of its own otherwise (threads.h).
 #ifndef JAXINTER_PARALLEL_H_
 #define JAXINTER_PARALLEL_H_
 

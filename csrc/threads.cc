@@ -44,11 +44,16 @@ int ThreadLimit() {
 }
 
 void SharedTasks::Work() {
-  for (Index i = next_++; i < tasks_; i = next_++) {
-    task_(context_, i);
-    if (++done_ == tasks_) {
-      std::lock_guard<std::mutex> lock(mutex_);
-      all_done_.notify_all();
+  const Index workers = static_cast<Index>(ranges_.size());
+  const Index own = joined_++;
+  for (Index k = 0; k < workers; ++k) {
+    const Index range = (own + k) % workers, end = First(range + 1);
+    for (Index i = ranges_[range].next++; i < end; i = ranges_[range].next++) {
+      task_(context_, i);
+      if (++done_ == tasks_) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        all_done_.notify_all();
+      }
     }
   }
 }
@@ -117,8 +122,9 @@ class Pool {
 }  // namespace
 
 void SleepingThreads::Run(Index tasks, void* context, Task task) {
-  auto shared = std::make_shared<SharedTasks>(tasks, context, task);
-  Pool::Get().Call(shared, std::min<Index>(threads_, tasks) - 1);
+  const Index workers = std::min<Index>(threads_, tasks);
+  auto shared = std::make_shared<SharedTasks>(tasks, workers, context, task);
+  Pool::Get().Call(shared, workers - 1);
   shared->Work();
   shared->Wait();
 }

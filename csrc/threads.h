@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "parallel.h"
 
@@ -16,22 +17,31 @@ namespace jaxinter {
 // JAXINTER_THREADS, or as many as the machine has; read at every call.
 int ThreadLimit();
 
-// Tasks that caller and helpers take from one counter. The caller takes part and waits for claimed
-// tasks only, so a helper that starts late, or never, delays nobody; it keeps this object alive,
-// never the caller's stack.
+// Tasks that caller and helpers share out: each begins with a range of its own, the same in every
+// call, so that memory stays in the cache of one core, and then helps with the others'. The caller
+// takes part and waits for claimed tasks only, so a helper that starts late, or never, delays
+// nobody; it keeps this object alive, never the caller's stack.
 class SharedTasks {
  public:
-  SharedTasks(Index tasks, void* context, Parallel::Task task)
-      : tasks_(tasks), context_(context), task_(task) {}
+  SharedTasks(Index tasks, Index workers, void* context, Parallel::Task task)
+      : tasks_(tasks), context_(context), task_(task), ranges_(workers) {
+    for (Index k = 0; k < workers; ++k) ranges_[k].next = First(k);
+  }
 
   void Work();
   void Wait();
 
  private:
+  struct alignas(64) Range {
+    std::atomic<Index> next{0};
+  };
+  Index First(Index range) const { return range * tasks_ / static_cast<Index>(ranges_.size()); }
+
   const Index tasks_;
   void* const context_;
   const Parallel::Task task_;
-  std::atomic<Index> next_{0};
+  std::vector<Range> ranges_;
+  std::atomic<Index> joined_{0};
   std::atomic<Index> done_{0};
   std::mutex mutex_;
   std::condition_variable all_done_;

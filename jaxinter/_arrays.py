@@ -44,8 +44,9 @@ def to_numpy(call: str, argument: str, x: Any) -> np.ndarray:
             raise ValueError(
                 f"{call}: {argument} must be on the CPU; got a tensor on {x.device}. Use .cpu()"
             )
-        export = sys.modules["torch"].utils.dlpack.to_dlpack
-        return _native.from_dlpack(export(x.resolve_neg() if x.is_neg() else x), writable=True)
+        if _is_lazy(x):
+            x = x.clone().resolve_conj().resolve_neg()
+        return _native.from_dlpack(sys.modules["torch"].utils.dlpack.to_dlpack(x), writable=True)
     if is_jax(x):
         return np.asarray(x)
     if is_foreign(x):
@@ -57,6 +58,57 @@ def to_numpy(call: str, argument: str, x: Any) -> np.ndarray:
                 f"({error})"
             ) from error
     return np.asarray(x)
+
+
+def _is_lazy(tensor: Any) -> bool:
+    """Whether a torch tensor's memory does not hold its values: conjugates, negatives, zeros."""
+    return tensor.is_neg() or tensor.is_conj() or tensor._is_zerotensor()
+
+
+def writable_numpy(call: str, out: Any) -> np.ndarray:
+    """A view of `out`, numpy or torch, that writes to all of it."""
+    if is_torch(out) and (out.requires_grad or _is_lazy(out)):
+        raise ValueError(
+            f"{call}: out cannot be a tensor that requires grad, nor a lazy conjugate, negative or "
+            "zero; detach or clone it"
+        )
+    array = to_numpy(call, "out", out)
+    if any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape)):
+        raise ValueError(f"{call}: out must not overlap itself; got strides {array.strides}")
+    return array
+
+
+def numpy_dtype(x: Any) -> np.dtype:
+    """The dtype of any array, torch's as numpy's."""
+    return np.dtype(str(x.dtype).removeprefix("torch.")) if is_torch(x) else x.dtype
+
+
+def as_jax(call: str, argument: str, x: Any) -> jax.Array:
+    """x as a JAX array; integers that JAX without x64 would cut are refused."""
+    if is_jax(x):
+        return x
+    array = to_numpy(call, argument, x)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    if dtype != array.dtype and np.issubdtype(dtype, np.integer) and array.size:
+        bounds = np.iinfo(dtype)
+        if array.min() < bounds.min or array.max() > bounds.max:
+            raise ValueError(
+                f"{call}: {argument} must fit {dtype} while jax_enable_x64 is off; got "
+                f"{array.min()} to {array.max()}"
+            )
+    return jnp.asarray(array)
+
+
+def as_torch(call: str, argument: str, x: Any) -> Any:
+    """x as a torch tensor, its graph kept; a copy of other arrays."""
+    if is_torch(x):
+        return x
+    array = to_numpy(call, argument, x)
+    dtype = _checks.float_dtype(call, argument, array.dtype)
+    torch_knows = array.dtype.isnative and array.dtype.kind in "biuf"
+    return sys.modules["torch"].from_numpy(np.array(array, array.dtype if torch_knows else dtype))
 
 
 def is_foreign(x: Any) -> bool:

@@ -20,7 +20,7 @@ def n_players(call: str, argument: str, shape: tuple[int, ...]) -> int:
 def broadcasts(call: str, argument: str, got: tuple[int, ...], shape: tuple[int, ...], of: str):
     """Refuses what does not broadcast to `shape`, that of the argument `of`."""
     try:
-        fits = np.broadcast_shapes(got, shape) == shape
+        fits = got == shape or np.broadcast_shapes(got, shape) == shape
     except ValueError:
         fits = False
     if not fits:

@@ -74,6 +74,19 @@ def _batch(args, dims, *, matrix):
 _AXIS_NAMES = "ijklmnopqrstuvwxyz"  # as Shardy's rules spell them
 
 
+def _varying_alike(*operands):
+    """Operands that vary over the same mesh axes, where shard_map tells them apart.
+
+    A select that never selects carries the axes over; XLA drops it.
+    """
+    kinds = [jax.typeof(x) for x in operands]
+    kinds = [getattr(k, "vma", None) or getattr(k, "manual_axis_type", None) for k in kinds]
+    if all(kind == kinds[0] for kind in kinds):
+        return operands
+    never = jnp.stack([jnp.any(x != x) for x in operands]).any() & False
+    return tuple(jnp.where(never, jnp.zeros_like(x), x) for x in operands)
+
+
 def _ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
     """The lowering to `target`: the last `lattice_axes` of each operand and result stay whole."""
     shapes = [aval.shape for aval in (*ctx.avals_in, *ctx.avals_out)]
@@ -110,7 +123,7 @@ def _lower_cpu(ctx, x, *, matrix):
 
 
 subset_transform_p.def_impl(partial(xla.apply_primitive, subset_transform_p))
-subset_transform_p.def_abstract_eval(lambda x, *, matrix: jax.core.ShapedArray(x.shape, x.dtype))
+subset_transform_p.def_abstract_eval(lambda x, *, matrix: x.update(weak_type=False))
 ad.deflinear2(subset_transform_p, _transpose)
 batching.primitive_batchers[subset_transform_p] = _batch
 mlir.register_lowering(
@@ -126,7 +139,8 @@ def and_or_effects(
     v: jax.Array, gamma: jax.Array, delta: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """AND and OR effects ``[..., 2**n]`` and sums by order ``[..., 2, n]`` (positive, negative)."""
-    return tuple(and_or_effects_p.bind(v, gamma, *(() if delta is None else (delta,))))
+    operands = _varying_alike(v, gamma, *(() if delta is None else (delta,)))
+    return tuple(and_or_effects_p.bind(*operands))
 
 
 def and_or_effects_composed(v, gamma, delta=None):
@@ -148,8 +162,9 @@ def and_or_effects_composed(v, gamma, delta=None):
 
 def _and_or_abstract(v, *_):
     n = v.shape[-1].bit_length() - 1
-    effects = jax.core.ShapedArray(v.shape, v.dtype)
-    return [effects, effects, jax.core.ShapedArray((*v.shape[:-1], 2, n), v.dtype)]
+    effects = v.update(weak_type=False)
+    sharding = v.sharding.update(spec=(*v.sharding.spec, None))
+    return [effects, effects, effects.update(shape=(*v.shape[:-1], 2, n), sharding=sharding)]
 
 
 def _and_or_jvp(primals, tangents):
@@ -186,7 +201,7 @@ masked_inputs_p = Primitive("jaxinter_masked_inputs")
 
 def masked_inputs(masks: Any, x: jax.Array, baseline: jax.Array, players: jax.Array) -> jax.Array:
     """masks bool ``[m, n]``, n >= 1, or indices ``[m]``; the rest of one shape; ``[m, *shape]``."""
-    return masked_inputs_p.bind(masks, x, baseline, players)
+    return masked_inputs_p.bind(*_varying_alike(masks, x, baseline, players))
 
 
 def _keep(masks, players):
@@ -203,6 +218,12 @@ def _keep(masks, players):
 def _apart(rows, elements):
     """``[m]`` and ``[...]`` as ``[m, 1, ...]`` and ``[1, ...]``."""
     return rows.reshape(-1, *[1] * elements.ndim), elements[None]
+
+
+def _masked_inputs_abstract(masks, x, baseline, players):
+    named = x.sharding if masks.sharding.mesh.empty else masks.sharding
+    sharding = named.update(spec=(masks.sharding.spec[0], *x.sharding.spec))
+    return x.update(shape=(masks.shape[0], *x.shape), sharding=sharding, weak_type=False)
 
 
 def _masked_inputs_lax(masks, x, baseline, players):
@@ -241,9 +262,7 @@ def _lower_masked_inputs_cpu(ctx, *operands):
 
 
 masked_inputs_p.def_impl(partial(xla.apply_primitive, masked_inputs_p))
-masked_inputs_p.def_abstract_eval(
-    lambda masks, x, baseline, players: jax.core.ShapedArray((masks.shape[0], *x.shape), x.dtype)
-)
+masked_inputs_p.def_abstract_eval(_masked_inputs_abstract)
 ad.primitive_jvps[masked_inputs_p] = _masked_inputs_jvp
 ad.primitive_transposes[masked_inputs_p] = _masked_inputs_transpose
 batching.primitive_batchers[masked_inputs_p] = _masked_inputs_batch

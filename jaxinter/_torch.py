@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch.autograd.forward_ad import unpack_dual
 
@@ -42,7 +43,7 @@ def apply(call: str, argument: str, matrix: Matrix2, values: torch.Tensor, out: 
     if out is None:
         if values.is_floating_point() and values.dtype.itemsize < 4:
             values = values.float()
-        if not values.requires_grad and unpack_dual(values).tangent is None:
+        if not values.is_cpu or not _follows(values):
             try:  # nothing to differentiate: ten times less overhead
                 return _SubsetTransform.forward(values, call, argument, matrix)
             except RuntimeError:
@@ -50,44 +51,45 @@ def apply(call: str, argument: str, matrix: Matrix2, values: torch.Tensor, out: 
         return _SubsetTransform.apply(values, call, argument, matrix)
     if not isinstance(out, torch.Tensor):
         raise TypeError(f"{call}: out must be a torch tensor; got {type(out).__name__}")
-    if values.requires_grad or out.requires_grad:
+    if values.requires_grad or unpack_dual(values).tangent is not None:
         raise ValueError(f"{call}: out cannot be used with tensors that require grad; detach them")
     if out.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"{call}: out must be float32 or float64; got dtype {out.dtype}")
-    array, target = _arrays.to_numpy(call, argument, values), _arrays.to_numpy(call, "out", out)
+    array, target = _arrays.to_numpy(call, argument, values), _arrays.writable_numpy(call, out)
     transform.apply_numpy(call, argument, matrix, array, target)
     return out
 
 
-def and_or_interactions(call: str, arrays: dict[str, Any], n: int) -> tuple[torch.Tensor, ...]:
+def _follows(tensor: torch.Tensor) -> bool:
+    """Whether a derivative by this tensor is due."""
+    if tensor.requires_grad and torch.is_grad_enabled():
+        return True
+    return unpack_dual(tensor).tangent is not None
+
+
+def and_or_interactions(
+    call: str, arrays: dict[str, Any], dtype: np.dtype, n: int
+) -> tuple[torch.Tensor, ...]:
     """See `transform.and_or_interactions`: the kernel, or a composition where gradients are due."""
-    given = [x if isinstance(x, torch.Tensor) else torch.as_tensor(x) for x in arrays.values()]
-    dtypes = [
-        torch.float64 if not x.is_floating_point() else max(x.dtype, torch.float32, key=_width)
-        for x in given
-    ]
-    dtype = max(dtypes, key=_width)
+    wide = torch.float64 if dtype == np.float64 else torch.float32
+    given = [_arrays.as_torch(call, name, x).to(wide) for name, x in arrays.items()]
     shape = given[0].shape
-    given = [x.to(dtype).broadcast_to(shape) for x in given]
-    if not any(x.requires_grad or unpack_dual(x).tangent is not None for x in given):
+    given = [x.broadcast_to(shape) for x in given]
+    if not all(x.is_cpu for x in given) or not any(_follows(x) for x in given):
         try:
             numpy_arrays = [_arrays.to_numpy(call, name, x) for name, x in zip(arrays, given)]
         except RuntimeError:
             pass  # tensors of torch.func, without memory of their own
         else:
-            parts = transform.and_or_numpy(numpy_arrays, numpy_arrays[0].dtype, n)
-            return tuple(torch.from_numpy(x).to(dtype) for x in parts)
+            parts = transform.and_or_numpy(numpy_arrays, dtype, n)
+            return tuple(torch.from_numpy(x).to(wide) for x in parts)
     v, gamma, *rest = given
     half = (v - rest[0] if rest else v) / 2
     effects = transform.mobius(half + gamma), transform.or_interactions(half - gamma)
     order_of = torch.from_numpy(masks.orders(n))
-    zeros = torch.zeros((*shape[:-1], n + 1), dtype=dtype)
+    zeros = torch.zeros((*shape[:-1], n + 1), dtype=torch.float64)
     sums = []
     for sign in (1, -1):
         both = sum(torch.where(sign * x <= 0, 0, sign * x) for x in effects)
-        sums.append(zeros.index_add(-1, order_of, both)[..., 1:])
+        sums.append(zeros.index_add(-1, order_of, both.double())[..., 1:].to(wide))
     return *effects, *sums
-
-
-def _width(dtype: torch.dtype) -> int:
-    return dtype.itemsize

@@ -50,8 +50,9 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any, out: Any = No
     given = (masks, x, baseline, players)
     x = _arrays.as_array("masked_inputs", "x", x)
     masks = _arrays.as_array("masked_inputs", "masks", masks)
-    shape, dtype = tuple(x.shape), _numpy_dtype(x)
-    if dtype.hasobject or dtype.itemsize not in (1, 2, 4, 8):
+    shape, dtype = tuple(x.shape), _arrays.numpy_dtype(x)
+    is_number = jnp.issubdtype(dtype, np.number) or dtype == np.bool_
+    if not is_number or dtype.itemsize not in (1, 2, 4, 8):
         raise TypeError(
             "masked_inputs: x must hold numbers or booleans of 1, 2, 4 or 8 bytes; "
             f"got dtype {x.dtype}"
@@ -63,7 +64,7 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any, out: Any = No
     if any(_arrays.is_jax(a) for a in (masks, *given)):
         if out is not None:
             raise TypeError("masked_inputs: out must be None for JAX arrays, which are not written")
-        return _masked_jax(masks, jnp.asarray(x), baseline, players)
+        return _masked_jax(masks, n, _arrays.as_jax("masked_inputs", "x", x), baseline, players)
     if _arrays.is_torch(x):
         return _masked_torch(masks, n, x, baseline, players, out)
     if out is not None and not isinstance(out, np.ndarray):
@@ -78,11 +79,13 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any, out: Any = No
 
 def _checked_masks(masks: Any, most: int) -> tuple[Any, int]:
     """Masks as bool ``[m, n]`` or int ``[m]``, and the number of players (of an index: enough)."""
-    dtype = _numpy_dtype(masks)
+    dtype = _arrays.numpy_dtype(masks)
     packed = masks.ndim == 1 and dtype.kind in "iu"
     if dtype.kind not in "biu":
         raise TypeError(f"masked_inputs: masks must be bool or indices (int); got dtype {dtype}")
     n = MAX_PLAYERS if packed else masks.shape[-1] if masks.ndim == 2 else -1
+    if packed and most >= n:
+        raise ValueError(f"masked_inputs: players must be at most {n - 1}; got {most}")
     if n < 0 or most >= n:
         raise ValueError(
             "masked_inputs: masks must be bool [m, n] with a column for each player "
@@ -91,6 +94,7 @@ def _checked_masks(masks: Any, most: int) -> tuple[Any, int]:
     if n > MAX_PLAYERS:
         raise ValueError(f"masked_inputs: masks must be of at most {MAX_PLAYERS} players; got {n}")
     if packed:
+        n = max(most + 1, 1)
         if _arrays.is_traced(masks):
             return masks, n
         indices = _arrays.to_numpy("masked_inputs", "masks", masks)
@@ -99,7 +103,7 @@ def _checked_masks(masks: Any, most: int) -> tuple[Any, int]:
                 "masked_inputs: masks as indices must be from 0 to 2**62 - 1; "
                 f"got {indices.min()} to {indices.max()}"
             )
-        return (masks if _arrays.is_jax(masks) else indices.astype(np.int64)), max(most + 1, 1)
+        return (masks if _arrays.is_jax(masks) else indices.astype(np.int64)), n
     if n == 0:  # nobody to mask: one player that nothing belongs to
         return np.ones((len(masks), 1), bool), 1
     return masks, n
@@ -120,9 +124,12 @@ def _masked_words(
     masks = _arrays.to_numpy("masked_inputs", "masks", masks)
     masks = np.ascontiguousarray(masks, np.bool_ if masks.ndim == 2 else np.int64)
     players = _arrays.to_numpy("masked_inputs", "players", players)
-    players = np.ascontiguousarray(np.broadcast_to(players, x.shape), np.int32)
+    players = np.maximum(np.broadcast_to(players, x.shape), BACKGROUND)  # however far below
+    players = np.ascontiguousarray(players, np.int32)
     target = out
-    if not (out.flags.c_contiguous and out.flags.aligned) or np.may_share_memory(out, x):
+    inputs = (x, baseline, masks, players)
+    direct = out.flags.c_contiguous and out.flags.aligned
+    if not direct or any(np.may_share_memory(out, a) for a in inputs):
         target = np.empty(out.shape, out.dtype)
     words = np.dtype(f"u{x.dtype.itemsize}")
     views = [array.view(words) for array in (x, baseline, target)]
@@ -135,27 +142,27 @@ def _masked_torch(masks: Any, n: int, x: Any, baseline: Any, players: Any, out: 
     """The kernel on the CPU; torch's own operations elsewhere and where a gradient is due."""
     import torch
 
+    if not isinstance(baseline, (int, float, bool)):
+        baseline = _arrays.as_torch("masked_inputs", "baseline", baseline)
     fill = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand(x.shape)
     follow = torch.is_grad_enabled() and (x.requires_grad or fill.requires_grad)
     if x.device.type == "cpu" and not follow:
         target = torch.empty((len(masks), *x.shape), dtype=x.dtype) if out is None else out
-        if not isinstance(target, torch.Tensor) or target.requires_grad:
+        if not isinstance(target, torch.Tensor):
             raise TypeError(
-                "masked_inputs: out must be a torch tensor that needs no gradient; "
-                f"got {type(target).__name__}"
+                f"masked_inputs: out must be a torch tensor; got {type(target).__name__}"
             )
-        views = [
-            _arrays.to_numpy("masked_inputs", name, t)
-            for name, t in (("x", x.contiguous()), ("baseline", fill.contiguous()), ("out", target))
-        ]
-        _check_out(views[2], (len(masks), *x.shape), views[0].dtype)
-        _masked_words(masks, n, views[0], views[1], players, views[2])
+        view = _arrays.writable_numpy("masked_inputs", target)
+        kept = _arrays.to_numpy("masked_inputs", "x", x.contiguous())
+        absent = _arrays.to_numpy("masked_inputs", "baseline", fill.contiguous())
+        _check_out(view, (len(masks), *x.shape), kept.dtype)
+        _masked_words(masks, n, kept, absent, players, view)
         return target
     if out is not None:
         raise ValueError(
             "masked_inputs: out must be None where a gradient is due or x is not on CPU"
         )
-    masks = masks if _arrays.is_torch(masks) else torch.from_numpy(np.asarray(masks))
+    masks = masks if _arrays.is_torch(masks) else torch.from_numpy(np.array(masks))
     players = _arrays.to_numpy("masked_inputs", "players", players)
     players = torch.from_numpy(np.broadcast_to(players, tuple(x.shape)).astype(np.int64))
     masks, players = masks.to(x.device), players.to(x.device)
@@ -167,24 +174,22 @@ def _masked_torch(masks: Any, n: int, x: Any, baseline: Any, players: Any, out: 
     return torch.where(present | (players < 0), x, fill)
 
 
-def _masked_jax(masks: Any, x: jax.Array, baseline: Any, players: Any) -> jax.Array:
-    fill = jnp.broadcast_to(jnp.asarray(baseline).astype(x.dtype), x.shape)
-    players = jnp.broadcast_to(jnp.asarray(players).astype(jnp.int32), x.shape)
-    if masks.ndim == 2:
-        masks = jnp.asarray(masks).astype(bool)
-    else:
+def _masked_jax(masks: Any, n: int, x: jax.Array, baseline: Any, players: Any) -> jax.Array:
+    call = "masked_inputs"
+    if not _arrays.is_jax(players):
+        players = np.maximum(_arrays.to_numpy(call, "players", players), BACKGROUND)
+    players = jnp.broadcast_to(_arrays.as_jax(call, "players", players).astype(jnp.int32), x.shape)
+    fill = jnp.broadcast_to(_arrays.as_jax(call, "baseline", baseline).astype(x.dtype), x.shape)
+    word = np.dtype(bool)
+    if masks.ndim == 1:
         word = jax.dtypes.canonicalize_dtype(np.int64)
-        if word.itemsize == 4 and not _arrays.is_traced(masks) and np.any(np.asarray(masks) >> 31):
+        if n > 8 * word.itemsize - 1:
             raise ValueError(
-                "masked_inputs: masks as indices of more than 31 players need jax_enable_x64; "
-                "or give them as bool [m, n]"
+                f"{call}: masks as indices of more than 31 players need jax_enable_x64, or give "
+                f"them as bool [m, n]; got {n} players"
             )
-        masks = jnp.asarray(masks).astype(word)
+    masks = _arrays.as_jax(call, "masks", masks).astype(word)
     return _primitives.masked_inputs(masks, x, fill, players)
-
-
-def _numpy_dtype(x: Any) -> np.dtype:
-    return np.dtype(str(x.dtype).removeprefix("torch.")) if _arrays.is_torch(x) else x.dtype
 
 
 def _check_baseline(baseline: Any, dtype: np.dtype) -> None:

@@ -143,15 +143,15 @@ def and_or_interactions(values: Any, gamma: Any, delta: Any = None) -> AndOrInte
         negative(m) = -sum_{|S| = m} min(AND(S), 0) + min(OR(S), 0)
 
     `extract` finds the split that makes the effects sparse; this is for splits of your own. Effects
-    are, to the bit, those of the separate calls.
+    are, to the bit, those of the separate calls (up to the sign of zeros).
 
     Args:
       values: any array ``[..., 2**n]``, n <= 30.
-      gamma: of the kind of `values`, broadcast to its shape: how the AND part exceeds half of v.
+      gamma: any array that broadcasts to `values`: how the AND part exceeds half of v.
       delta: likewise, the residual that is left unexplained; None for none.
 
     Returns:
-      `AndOrInteractions`, in the widest float dtype of the arguments. The sums are added up in
+      `AndOrInteractions`, in the widest float dtype of the arrays. The sums are added up in
       float64 (float32 values: in steps of at most 1,024 float32 additions, exact to about 1e-6) and
       are float64 for numpy, the dtype of the effects for JAX and torch. Their bits may differ
       between SIMD levels, not between batch sizes and thread counts. Differentiable in JAX and
@@ -164,8 +164,15 @@ def and_or_interactions(values: Any, gamma: Any, delta: Any = None) -> AndOrInte
     Source: papers 001 (Eq. 2, 3, 4, 10) to 003 (Eq. 12).
     """
     call = "and_or_interactions"
-    given = {"values": values, "gamma": gamma} | ({} if delta is None else {"delta": delta})
-    arrays = {name: _arrays.as_array(call, name, x) for name, x in given.items()}
+    arrays = {"values": _arrays.as_array(call, "values", values)}
+    dtype = _checks.float_dtype(call, "values", _arrays.numpy_dtype(arrays["values"]))
+    for name, x in (("gamma", gamma), ("delta", delta)):
+        if isinstance(x, (int, float)):
+            x = np.asarray(x, dtype)  # a plain number has no dtype of its own
+        if x is not None:
+            arrays[name] = _arrays.as_array(call, name, x)
+            other = _checks.float_dtype(call, name, _arrays.numpy_dtype(arrays[name]))
+            dtype = np.result_type(dtype, other)
     shape = tuple(arrays["values"].shape)
     n = _checks.n_players(call, "values", shape)
     if n > 30:
@@ -175,13 +182,12 @@ def and_or_interactions(values: Any, gamma: Any, delta: Any = None) -> AndOrInte
     if any(_arrays.is_torch(x) for x in arrays.values()):
         from jaxinter import _torch
 
-        return AndOrInteractions(*_torch.and_or_interactions(call, arrays, n))
-    dtypes = [_checks.float_dtype(call, name, x.dtype) for name, x in arrays.items()]
-    dtype = np.result_type(*dtypes)
+        return AndOrInteractions(*_torch.and_or_interactions(call, arrays, dtype, n))
     if any(_arrays.is_jax(x) for x in arrays.values()):
         dtype = jax.dtypes.canonicalize_dtype(dtype)
         v, g, *rest = (
-            jnp.broadcast_to(jnp.asarray(x).astype(dtype), shape) for x in arrays.values()
+            jnp.broadcast_to(_arrays.as_jax(call, name, x).astype(dtype), shape)
+            for name, x in arrays.items()
         )
         a, b, sums = _primitives.and_or_effects(v, g, rest[0] if rest else None)
         return AndOrInteractions(a, b, sums[..., 0, :], sums[..., 1, :])
@@ -217,7 +223,7 @@ def _apply(
         raise TypeError(f"{call}: out must be a numpy array; got {type(out).__name__}")
     array = _arrays.to_numpy(call, argument, values)
     result = apply_numpy(call, argument, matrix, array, out)
-    return result if array is values else _arrays.like(result, values)
+    return result if array is values or out is not None else _arrays.like(result, values)
 
 
 def apply_numpy(

@@ -165,6 +165,12 @@ int main(int argc, char**) {
       CheckFused<double>(n < 15 ? 5 : 1, n, offset == 1, offset);
     }
   }
+  if (most == 13) {  // the paths of large tables
+    for (const int n : {16, 18}) {
+      CheckTransforms<float>(1, n, 0);
+      CheckFused<double>(1, n, true, 0);
+    }
+  }
   if (most == 20) {  // streamed to memory
     CheckFused<float>(2048, 10, true, 0);
     CheckFused<float>(Index{1} << 18, 3, false, 0);

@@ -180,12 +180,22 @@ def test_nan_and_infinity(dtype):
 
 def test_kinds_dtypes_and_broadcasting(torch):
     v = np.arange(8, dtype=np.float32)
-    for gamma, dtype in ((0, "float64"), (np.float32(0), "float32"), (v.astype("f2"), "float32")):
+    for gamma, dtype in (
+        (0, "float32"),
+        (0.5, "float32"),
+        (np.float32(0), "float32"),
+        (v.astype("f2"), "float32"),
+    ):
         got = ji.and_or_interactions(v, gamma)
         assert got.and_effects.dtype == dtype and got.positive.dtype == "float64"
     one_gamma = ji.and_or_interactions(np.stack([v, v]), v)
     np.testing.assert_array_equal(one_gamma.or_effects[1], ji.and_or_interactions(v, v).or_effects)
     assert ji.and_or_interactions(jnp.asarray(v), v).positive.dtype == jnp.float32
+    for other in (v.astype(">f4"), v[::-1], v.astype("bfloat16"), v.astype(int)):
+        expected = ji.and_or_interactions(v, np.array(other, np.float32))
+        for one in (jnp.asarray(v), torch.from_numpy(v)):
+            got = ji.and_or_interactions(one, other)
+            np.testing.assert_allclose(got.or_effects, expected.or_effects, rtol=1e-6)
     tensor = ji.and_or_interactions(torch.arange(8), torch.zeros(8).half())
     assert tensor.positive.dtype == torch.float64
     assert isinstance(ji.and_or_interactions(v, torch.zeros(8)).and_effects, torch.Tensor)
@@ -212,6 +222,8 @@ class TestDerivatives:
         assert torch.autograd.gradcheck(ji.and_or_interactions, arrays)
         squared = lambda *x: [y**2 for y in ji.and_or_interactions(*x)]  # noqa: E731
         assert torch.autograd.gradgradcheck(squared, arrays)
+        with torch.no_grad():
+            assert not ji.and_or_interactions(*arrays).positive.requires_grad
         plain = ji.and_or_interactions(*(x.detach() for x in arrays))
         for one, other in zip(plain, ji.and_or_interactions(*arrays)):
             np.testing.assert_allclose(one, other.detach(), atol=1e-12)
@@ -220,6 +232,16 @@ class TestDerivatives:
         v, gamma = torch.from_numpy(rng.normal(size=(2, 3, 8)))
         many = torch.func.vmap(ji.and_or_interactions)(v, gamma)
         np.testing.assert_allclose(many[2], ji.and_or_interactions(v, gamma).positive, atol=1e-12)
+
+    def test_export_with_a_batch_of_any_size(self):
+        (batch,) = jax.export.symbolic_shape("batch")
+        operand = jax.ShapeDtypeStruct((batch, 8), jnp.float32)
+        unsafe = jax.export.DisabledSafetyCheck.custom_call("jaxinter_and_or_effects")
+        f = jax.jit(ji.and_or_interactions)
+        exported = jax.export.export(f, disabled_checks=[unsafe])(operand, operand)
+        x = jnp.arange(24.0).reshape(3, 8)
+        for one, other in zip(exported.call(x, x), f(x, x)):
+            np.testing.assert_array_equal(one, other)
 
     def test_lowers_to_the_kernel_on_cpu_and_to_xla_elsewhere(self):
         x = jnp.ones((2, 8))

@@ -319,9 +319,24 @@ class TestProducer:
             _native.SharedArray(TABLE).__dlpack__(**arguments)
 
     def test_dtypes_that_dlpack_has_not(self):
-        for memory in (np.array(["a"]), np.zeros(2, "M8[s]"), np.array([None])):
+        others = np.zeros(2, np.longdouble), np.zeros(2, ">f8")
+        for memory in (np.array(["a"]), np.zeros(2, "M8[s]"), np.array([None]), *others):
             with pytest.raises(BufferError, match="no such dtype"):
                 _native.SharedArray(memory).__dlpack__()
+        records = np.zeros(3, [("x", "f8"), ("y", "u1")])
+        with pytest.raises(BufferError, match="strides are not whole elements"):
+            _native.SharedArray(records["x"]).__dlpack__()
+
+    def test_exports_outlive_the_interpreter(self, tmp_path):
+        code = """if True:
+            import numpy as np, jax, jax.numpy as jnp
+            from jaxinter import _native
+            memory = np.zeros(1 << 16, np.float32)
+            start = -memory.ctypes.data % 64 // 4
+            x = jnp.from_dlpack(_native.SharedArray(memory[start:][: 1 << 15]))
+            y = jax.jit(jnp.linalg.svd)(x[: 1 << 14].reshape(128, 128))
+        """
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 class TestTorch:
@@ -338,6 +353,24 @@ class TestTorch:
         ji.mobius(x).sum().backward()
         np.testing.assert_array_equal(x.grad, ji.superset_mobius(np.ones(4)))
         assert not ji.mobius(x.detach()).requires_grad
+
+    def test_lazy_tensors(self, torch):
+        """Conjugate, negative and zero tensors hold other bytes than their values."""
+        numbers = torch.tensor([1 + 2j, 3 + 4j], dtype=torch.complex64)
+        got = ji.masked_inputs([1], numbers.conj(), 0, [0, 1])
+        np.testing.assert_array_equal(got, [[1 - 2j, 0]])
+        zeros = torch._efficientzerotensor(8)
+        np.testing.assert_array_equal(ji.mobius(zeros), 0)
+        negative = torch.view_as_complex(torch.ones(8, 2)).conj().imag
+        for out in (zeros, negative, torch.zeros(8, requires_grad=True)):
+            with pytest.raises(
+                ValueError, match="out cannot be a tensor that requires grad, nor a la"
+            ):
+                ji.mobius(torch.ones(8), out=out)
+        with pytest.raises(ValueError, match=r"out must not overlap itself; got strides \(0, 4\)"):
+            ji.masked_inputs(
+                [0, 1], torch.ones(3), 0, [0, 1, 2], out=torch.zeros(1, 3).expand(2, 3)
+            )
 
     def test_half_types(self, torch):
         for dtype in (torch.float16, torch.bfloat16):
@@ -393,6 +426,23 @@ SHARDED = """if True:
     # a table is not split: it is brought together, and the result is right
     from_map = jax.shard_map(ji.mobius, mesh=mesh, in_specs=P("samples"), out_specs=P("samples"))
     check("shard_map", from_map, tables, spec=["samples"], plain=ji.mobius)
+
+    # under shard_map, what varies over devices is typed so: gradients by what does not, and claims
+    if sys.argv[1] == "Auto":
+        one, few = v[:, 0], P("samples")
+        for f in (lambda x, y: ji.mobius(x * y), lambda x, y: ji.and_or_interactions(x, y),
+                  lambda x, y: ji.masked_inputs(x[:, :3] > 0, y, 2 * y, np.arange(16) % 3)):
+            loss = lambda x, y: sum((part**2).sum() for part in jax.tree.leaves(f(x, y)))
+            over = lambda x, y: jax.lax.psum(loss(x, y), "samples")
+            mapped = jax.shard_map(over, mesh=mesh, in_specs=(few, P()), out_specs=P())
+            for got, expected in zip(jax.grad(mapped, (0, 1))(one, one[0]),
+                                     jax.grad(loss, (0, 1))(one, one[0])):
+                np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+        try:
+            jax.shard_map(ji.mobius, mesh=mesh, in_specs=few, out_specs=P())(one)
+            raise SystemExit("a sharded result was taken for a replicated one")
+        except ValueError:
+            pass
 """
 
 

@@ -106,6 +106,20 @@ def test_bit_packed_masks(n, kind, rng, request):
     np.testing.assert_array_equal(got, expected)
 
 
+def test_masks_and_players_of_odd_values(rng):
+    """Any byte but 0 is True; any negative player is background."""
+    bits = rng.random((5, 17)) < 0.5
+    masks = (bits * rng.integers(1, 256, size=bits.shape)).astype(np.uint8).view(np.bool_)
+    x, players = np.arange(1.0, 18.0), np.arange(17)
+    expected = np.where(bits, x, 0.0)
+    np.testing.assert_array_equal(ji.masked_inputs(masks, x, 0.0, players), expected)
+    for far in (-2, 1 - 2**32, -(2**40)):
+        players = np.array([far, 0, 1])
+        for one in (np.arange(3.0), jnp.arange(3.0)):
+            got = ji.masked_inputs([[False, False]], one, -1.0, players)
+            np.testing.assert_array_equal(got, [[0.0, -1.0, -1.0]])
+
+
 def test_masked_inputs_into_a_buffer(rng, torch):
     masks, x = rng.random((5, 4)) < 0.5, rng.normal(size=(6,))
     players = [0, 1, 2, 3, -1, 0]
@@ -119,6 +133,9 @@ def test_masked_inputs_into_a_buffer(rng, torch):
     overlapping[2] = x
     ji.masked_inputs(masks, overlapping[2], 0.0, players, out=overlapping)
     np.testing.assert_array_equal(overlapping, expected)
+    shared = torch.full((2, 3), -7.0)  # the baseline lies in the output
+    ji.masked_inputs([7, 0], torch.ones(3), shared[0], [0, 1, 2], out=shared)
+    np.testing.assert_array_equal(shared, [[1.0] * 3, [-7.0] * 3])
     out = torch.empty(5, 6, dtype=torch.float64)
     assert ji.masked_inputs(masks, torch.from_numpy(x), 0.0, players, out=out) is out
     np.testing.assert_array_equal(out, expected)
