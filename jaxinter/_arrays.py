@@ -37,16 +37,16 @@ def to_numpy(call: str, argument: str, x: Any) -> np.ndarray:
     """
     if isinstance(x, np.ndarray):
         return x
-    if is_traced(x):
-        raise TypeError(f"{call}: {argument} must be a concrete array; got a traced JAX value")
     if is_torch(x):
-        if x.device.type != "cpu":
+        if not x.is_cpu:
             raise ValueError(
                 f"{call}: {argument} must be on the CPU; got a tensor on {x.device}. Use .cpu()"
             )
         if _is_lazy(x):
             x = x.clone().resolve_conj().resolve_neg()
         return _native.from_dlpack(sys.modules["torch"].utils.dlpack.to_dlpack(x), writable=True)
+    if is_traced(x):
+        raise TypeError(f"{call}: {argument} must be a concrete array; got a traced JAX value")
     if is_jax(x):
         return np.asarray(x)
     if is_foreign(x):
@@ -73,7 +73,8 @@ def writable_numpy(call: str, out: Any) -> np.ndarray:
             "zero; detach or clone it"
         )
     array = to_numpy(call, "out", out)
-    if any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape)):
+    spread = not array.flags.c_contiguous
+    if spread and any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape)):
         raise ValueError(f"{call}: out must not overlap itself; got strides {array.strides}")
     return array
 

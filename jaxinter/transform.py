@@ -232,7 +232,11 @@ def apply_numpy(
     """The kernel on a numpy array: copies only what is not C-contiguous or not of its dtype."""
     _checks.n_players(call, argument, values.shape)
     dtype = _checks.float_dtype(call, argument, values.dtype)
-    source = np.require(values, dtype, ["C", "A"])
+    flags = values.flags
+    if flags.c_contiguous and flags.aligned and values.dtype == dtype:
+        source = values  # np.require would say so too, and take as long as the rest of the call
+    else:
+        source = np.require(values, dtype, ["C", "A"])
     if out is None:
         out = _arrays.empty(values.shape, dtype)
         _native.subset_transform(source, out, matrix)
