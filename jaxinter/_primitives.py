@@ -37,6 +37,13 @@ def subset_transform(x: jax.Array, matrix: Matrix2) -> jax.Array:
     return subset_transform_p.bind(x, matrix=tuple(float(entry) for entry in matrix))
 
 
+def lattice_index(x: jax.Array) -> jax.Array:
+    """The index of each coalition, int32 ``[1, ..., 2**n]``, to select entries of x by."""
+    return jax.lax.broadcasted_iota(
+        jnp.int32, (*(1 for _ in x.shape[:-1]), x.shape[-1]), x.ndim - 1
+    )
+
+
 def _subset_transform_lax(x, *, matrix):
     """Player by player in lax, for platforms without a kernel. 0 and 1 entries cost nothing."""
     a00, a01, a10, a11 = matrix
@@ -147,8 +154,8 @@ def and_or_effects_composed(v, gamma, delta=None):
     """The same by other primitives, one after the other."""
     half = 0.5 * (v if delta is None else v - delta)
     and_effects = subset_transform(half + gamma, (1, 0, -1, 1))
-    or_effects = subset_transform(gamma - half, (0, 1, 1, -1)).at[..., 0].set(0)
-    index = jax.lax.broadcasted_iota(jnp.int32, v.shape, v.ndim - 1)
+    index = lattice_index(v)
+    or_effects = jnp.where(index == 0, 0, subset_transform(gamma - half, (0, 1, 1, -1)))
     order_of = jax.lax.population_count(index)
     sums = []
     for sign in (1, -1):

@@ -119,7 +119,7 @@ def or_interactions(values: Any) -> Any:
         return _arrays.like(or_interactions(array), values)
     effects = _apply("or_interactions", COMPLEMENT_MOBIUS, values)
     if _arrays.is_jax(effects):
-        return (0 - effects).at[..., 0].set(0)
+        return jnp.where(_primitives.lattice_index(effects) == 0, 0, 0 - effects)
     effects = 0 - effects  # not -effects: no negative zeros
     effects[..., 0] = 0
     return effects
