@@ -26,8 +26,12 @@ from timing import best_seconds, machine
 
 import jaxinter as ji
 from jaxinter import _native
-from jaxinter._primitives import _subset_transform_lax, and_or_effects_composed
-from jaxinter.transform import COMPLEMENT_MOBIUS, MOBIUS
+from jaxinter._primitives import (
+    COMPLEMENT_MOBIUS,
+    MOBIUS,
+    _subset_transform_lax,
+    and_or_effects_composed,
+)
 
 FHT = "FFHT, 1 thread"
 SIZES = [(1024, 10), (64, 14), (1, 16), (1, 20), (1, 24), (1, 26)]

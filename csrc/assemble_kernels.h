@@ -25,6 +25,31 @@ template <class T>
 void LaunchMaskedInputsCpu(const Masks& masks, Index rows, const T* x, const T* baseline,
                            const std::int32_t* players, Index size, T* out, Parallel& parallel);
 
+// The same for elements of `element_bytes`; false where it has no word of that size.
+inline bool LaunchMaskedInputsOfSizeCpu(Index element_bytes, const Masks& masks, Index rows,
+                                        const void* x, const void* baseline,
+                                        const std::int32_t* players, Index size, void* out,
+                                        Parallel& parallel) {
+  const auto launch = [&](auto element) {
+    using T = decltype(element);
+    LaunchMaskedInputsCpu<T>(masks, rows, static_cast<const T*>(x), static_cast<const T*>(baseline),
+                             players, size, static_cast<T*>(out), parallel);
+    return true;
+  };
+  switch (element_bytes) {
+    case 1:
+      return launch(std::uint8_t{});
+    case 2:
+      return launch(std::uint16_t{});
+    case 4:
+      return launch(std::uint32_t{});
+    case 8:
+      return launch(std::uint64_t{});
+    default:
+      return false;
+  }
+}
+
 }  // namespace jaxinter
 
 #endif  // JAXINTER_ASSEMBLE_KERNELS_H_

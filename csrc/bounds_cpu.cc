@@ -38,13 +38,13 @@ void StreamPass(T* x, Index size, Parallel& parallel) {
   });
 }
 
-// The AND part of v and minus its OR part, where a split is a pass of its own. delta may be null.
+// The AND part of v and minus its OR part, where a split is a pass of its own.
 template <class T>
-void SplitPass(const T* v, const T* gamma, const T* delta, T* and_part, T* minus_or_part,
-               Index size, Parallel& parallel) {
+void SplitPass(const T* v, const T* gamma, T* and_part, T* minus_or_part, Index size,
+               Parallel& parallel) {
   InParts<T>(size, parallel, [&](Index i, Index end) {
     for (; i < end; ++i) {
-      const T half = T{0.5} * (delta ? v[i] - delta[i] : v[i]);
+      const T half = T{0.5} * v[i];
       and_part[i] = half + gamma[i];
       minus_or_part[i] = gamma[i] - half;
     }
@@ -74,9 +74,9 @@ void SumsPass(const T* and_effects, const T* or_effects, double* sums, Index bat
   });
 }
 
-#define JAXINTER_INSTANTIATE(T)                                                       \
-  template void StreamPass<T>(T*, Index, Parallel&);                                  \
-  template void SplitPass<T>(const T*, const T*, const T*, T*, T*, Index, Parallel&); \
+#define JAXINTER_INSTANTIATE(T)                                             \
+  template void StreamPass<T>(T*, Index, Parallel&);                        \
+  template void SplitPass<T>(const T*, const T*, T*, T*, Index, Parallel&); \
   template void SumsPass<T>(const T*, const T*, double*, Index, int, Parallel&);
 JAXINTER_INSTANTIATE(float)
 JAXINTER_INSTANTIATE(double)

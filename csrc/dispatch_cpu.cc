@@ -17,7 +17,7 @@ namespace jaxinter {
   template <class T>                                                                         \
   void StreamPass(T*, Index, Parallel&);                                                     \
   template <class T>                                                                         \
-  void SplitPass(const T*, const T*, const T*, T*, T*, Index, Parallel&);                    \
+  void SplitPass(const T*, const T*, T*, T*, Index, Parallel&);                              \
   template <class T>                                                                         \
   void SumsPass(const T*, const T*, double*, Index, int, Parallel&);                         \
   template <class T>                                                                         \
@@ -89,9 +89,9 @@ void LaunchStreamPassCpu(T* x, Index size, Parallel& parallel) {
 }
 
 template <class T>
-void LaunchSplitPassCpu(const T* v, const T* gamma, const T* delta, T* and_part, T* minus_or_part,
-                        Index size, Parallel& parallel) {
-  JAXINTER_DISPATCH(SplitPass, v, gamma, delta, and_part, minus_or_part, size, parallel);
+void LaunchSplitPassCpu(const T* v, const T* gamma, T* and_part, T* minus_or_part, Index size,
+                        Parallel& parallel) {
+  JAXINTER_DISPATCH(SplitPass, v, gamma, and_part, minus_or_part, size, parallel);
 }
 
 template <class T>
@@ -120,7 +120,7 @@ JAXINTER_INSTANTIATE(std::uint64_t)
   template void LaunchAndOrEffectsCpu<T>(const T*, const T*, const T*, T*, T*, double*, Index,    \
                                          int, Parallel&);                                         \
   template void LaunchStreamPassCpu<T>(T*, Index, Parallel&);                                     \
-  template void LaunchSplitPassCpu<T>(const T*, const T*, const T*, T*, T*, Index, Parallel&);    \
+  template void LaunchSplitPassCpu<T>(const T*, const T*, T*, T*, Index, Parallel&);              \
   template void LaunchSumsPassCpu<T>(const T*, const T*, double*, Index, int, Parallel&);
 JAXINTER_INSTANTIATE(float)
 JAXINTER_INSTANTIATE(double)

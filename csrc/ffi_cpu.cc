@@ -32,7 +32,7 @@ class XlaThreads : public Parallel {
   void Run(Index tasks, void* context, Task task) override {
     const Index workers = std::min<Index>(threads_, tasks);
     auto shared = std::make_shared<SharedTasks>(tasks, workers, context, task);
-    for (Index i = 1; i < workers; ++i) pool_.Schedule([shared] { shared->Work(); });
+    for (Index i = 1; i < workers; ++i) pool_.Schedule([shared] { shared->Help(); });
     shared->Work();
     shared->Wait();
   }
@@ -41,6 +41,22 @@ class XlaThreads : public Parallel {
   ffi::ThreadPool pool_;
   int threads_ = 1;
 };
+
+// Calls f(T{}) for the dtype of `operand`.
+template <class F>
+ffi::Error OnFloats(const ffi::AnyBuffer& operand, const char* operation, const F& f) {
+  switch (operand.element_type()) {
+    case ffi::DataType::F32:
+      f(float{});
+      return ffi::Error::Success();
+    case ffi::DataType::F64:
+      f(double{});
+      return ffi::Error::Success();
+    default:
+      return ffi::Error::InvalidArgument(std::string(operation) +
+                                         ": operand must be float32 or float64");
+  }
+}
 
 constexpr char kSubsetTransform[] = "jaxinter_subset_transform";
 
@@ -58,17 +74,9 @@ ffi::Error SubsetTransform(ffi::ThreadPool pool, ffi::AnyBuffer in, ffi::Result<
   auto matrix = ReadMatrix(matrix_entries, kSubsetTransform);
   if (matrix.has_error()) return matrix.error();
   XlaThreads threads(pool, in.size_bytes());
-  switch (in.element_type()) {
-    case ffi::DataType::F32:
-      Transform<float>(in.untyped_data(), out->untyped_data(), *tables, *matrix, threads);
-      return ffi::Error::Success();
-    case ffi::DataType::F64:
-      Transform<double>(in.untyped_data(), out->untyped_data(), *tables, *matrix, threads);
-      return ffi::Error::Success();
-    default:
-      return ffi::Error::InvalidArgument(std::string(kSubsetTransform) +
-                                         ": operand must be float32 or float64");
-  }
+  return OnFloats(in, kSubsetTransform, [&](auto element) {
+    Transform<decltype(element)>(in.untyped_data(), out->untyped_data(), *tables, *matrix, threads);
+  });
 }
 
 XLA_FFI_DEFINE_HANDLER(kSubsetTransformHandler, SubsetTransform,
@@ -117,17 +125,9 @@ ffi::Error AndOrEffects(ffi::ThreadPool pool, ffi::AnyBuffer v, ffi::AnyBuffer g
         ": operands must be v, gamma and at most one delta, of one shape and dtype");
   }
   XlaThreads threads(pool, 4 * v.size_bytes());
-  switch (v.element_type()) {
-    case ffi::DataType::F32:
-      AndOr<float>(v, gamma, delta, *and_effects, *or_effects, *sums, *tables, threads);
-      return ffi::Error::Success();
-    case ffi::DataType::F64:
-      AndOr<double>(v, gamma, delta, *and_effects, *or_effects, *sums, *tables, threads);
-      return ffi::Error::Success();
-    default:
-      return ffi::Error::InvalidArgument(std::string(kAndOrEffects) +
-                                         ": operands must be float32 or float64");
-  }
+  return OnFloats(v, kAndOrEffects, [&](auto element) {
+    AndOr<decltype(element)>(v, gamma, delta, *and_effects, *or_effects, *sums, *tables, threads);
+  });
 }
 
 XLA_FFI_DEFINE_HANDLER(kAndOrEffectsHandler, AndOrEffects,
@@ -174,26 +174,14 @@ ffi::Error MaskedInputs(ffi::ThreadPool pool, ffi::AnyBuffer masks, ffi::AnyBuff
         "baseline, players of one shape");
   }
   XlaThreads threads(pool, out->size_bytes());
-  const auto launch = [&](auto element) {
-    using T = decltype(element);
-    LaunchMaskedInputsCpu<T>(coalitions, dims[0], static_cast<const T*>(x.untyped_data()),
-                             static_cast<const T*>(baseline.untyped_data()), players.typed_data(),
-                             size, static_cast<T*>(out->untyped_data()), threads);
-    return ffi::Error::Success();
-  };
-  switch (ffi::ByteWidth(x.element_type())) {
-    case 1:
-      return launch(std::uint8_t{});
-    case 2:
-      return launch(std::uint16_t{});
-    case 4:
-      return launch(std::uint32_t{});
-    case 8:
-      return launch(std::uint64_t{});
-    default:
-      return ffi::Error::InvalidArgument(std::string(kMaskedInputs) +
-                                         ": elements must have 1, 2, 4 or 8 bytes");
+  const Index element_bytes = static_cast<Index>(ffi::ByteWidth(x.element_type()));
+  if (!LaunchMaskedInputsOfSizeCpu(element_bytes, coalitions, dims[0], x.untyped_data(),
+                                   baseline.untyped_data(), players.typed_data(), size,
+                                   out->untyped_data(), threads)) {
+    return ffi::Error::InvalidArgument(std::string(kMaskedInputs) +
+                                       ": elements must have 1, 2, 4 or 8 bytes");
   }
+  return ffi::Error::Success();
 }
 
 XLA_FFI_DEFINE_HANDLER(kMaskedInputsHandler, MaskedInputs,

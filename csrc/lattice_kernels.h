@@ -30,8 +30,8 @@ void LaunchAndOrEffectsCpu(const T* v, const T* gamma, const T* delta, T* and_ef
 template <class T>
 void LaunchStreamPassCpu(T* x, Index size, Parallel& parallel);
 template <class T>
-void LaunchSplitPassCpu(const T* v, const T* gamma, const T* delta, T* and_part, T* minus_or_part,
-                        Index size, Parallel& parallel);
+void LaunchSplitPassCpu(const T* v, const T* gamma, T* and_part, T* minus_or_part, Index size,
+                        Parallel& parallel);
 template <class T>
 void LaunchSumsPassCpu(const T* and_effects, const T* or_effects, double* sums, Index batch,
                        int n_players, Parallel& parallel);

@@ -119,26 +119,15 @@ void MaskedInputs(const py::array& masks, int n_players, const py::array& x,
   const std::int32_t* player_data = players.data();
   const void *x_data = x.data(), *baseline_data = baseline.data();
   void* out_data = out.mutable_data();
-  const auto launch = [&](auto element) {
-    using T = decltype(element);
+  const Index element_bytes = x.itemsize();
+  bool known;
+  {
     py::gil_scoped_release release;
-    SleepingThreads threads(rows * size * static_cast<Index>(sizeof(T)));
-    LaunchMaskedInputsCpu<T>(coalitions, rows, static_cast<const T*>(x_data),
-                             static_cast<const T*>(baseline_data), player_data, size,
-                             static_cast<T*>(out_data), threads);
-  };
-  switch (x.itemsize()) {
-    case 1:
-      return launch(std::uint8_t{});
-    case 2:
-      return launch(std::uint16_t{});
-    case 4:
-      return launch(std::uint32_t{});
-    case 8:
-      return launch(std::uint64_t{});
-    default:
-      throw py::value_error("_cpu.masked_inputs: elements must have 1, 2, 4 or 8 bytes");
+    SleepingThreads threads(rows * size * element_bytes);
+    known = LaunchMaskedInputsOfSizeCpu(element_bytes, coalitions, rows, x_data, baseline_data,
+                                        player_data, size, out_data, threads);
   }
+  if (!known) throw py::value_error("_cpu.masked_inputs: elements must have 1, 2, 4 or 8 bytes");
 }
 
 void StreamPass(py::array& x) {
@@ -158,7 +147,7 @@ void SplitPass(const py::array& v, const py::array& gamma, py::array& and_part,
   const Index size = v.size();
   OnThreads(tables, 4 * v.nbytes(), [&](auto element, Parallel& threads) {
     using T = decltype(element);
-    LaunchSplitPassCpu<T>(static_cast<const T*>(v_data), static_cast<const T*>(gamma_data), nullptr,
+    LaunchSplitPassCpu<T>(static_cast<const T*>(v_data), static_cast<const T*>(gamma_data),
                           static_cast<T*>(and_data), static_cast<T*>(or_data), size, threads);
   });
 }

@@ -43,9 +43,8 @@ int ThreadLimit() {
   return kCores;
 }
 
-void SharedTasks::Work() {
+void SharedTasks::WorkFrom(Index own) {
   const Index workers = static_cast<Index>(ranges_.size());
-  const Index own = joined_++;
   for (Index k = 0; k < workers; ++k) {
     const Index range = (own + k) % workers, end = First(range + 1);
     for (Index i = ranges_[range].next++; i < end; i = ranges_[range].next++) {
@@ -108,7 +107,7 @@ class Pool {
         calls_.pop_front();
         waiting_ = static_cast<Index>(calls_.size());
       }
-      tasks->Work();
+      tasks->Help();
     }
   }
 

@@ -17,8 +17,8 @@ namespace jaxinter {
 // JAXINTER_THREADS, or as many as the machine has; read at every call.
 int ThreadLimit();
 
-// Tasks that caller and helpers share out: each begins with a range of its own, the same in every
-// call, so that memory stays in the cache of one core, and then helps with the others'. The caller
+// Tasks that caller and helpers share out: each begins with a range of its own, the caller with the
+// first, so that memory stays in the cache of one core, and then helps with the others'. The caller
 // takes part and waits for claimed tasks only, so a helper that starts late, or never, delays
 // nobody; it keeps this object alive, never the caller's stack.
 class SharedTasks {
@@ -28,20 +28,22 @@ class SharedTasks {
     for (Index k = 0; k < workers; ++k) ranges_[k].next = First(k);
   }
 
-  void Work();
+  void Work() { WorkFrom(0); }           // the caller
+  void Help() { WorkFrom(++helpers_); }  // everybody else, at most workers - 1 times
   void Wait();
 
  private:
   struct alignas(64) Range {
     std::atomic<Index> next{0};
   };
+  void WorkFrom(Index own);
   Index First(Index range) const { return range * tasks_ / static_cast<Index>(ranges_.size()); }
 
   const Index tasks_;
   void* const context_;
   const Parallel::Task task_;
   std::vector<Range> ranges_;
-  std::atomic<Index> joined_{0};
+  std::atomic<Index> helpers_{0};
   std::atomic<Index> done_{0};
   std::mutex mutex_;
   std::condition_variable all_done_;

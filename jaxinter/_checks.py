@@ -17,7 +17,9 @@ def n_players(call: str, argument: str, shape: tuple[int, ...]) -> int:
     return size.bit_length() - 1
 
 
-def broadcasts(call: str, argument: str, got: tuple[int, ...], shape: tuple[int, ...], of: str):
+def broadcasts(
+    call: str, argument: str, got: tuple[int, ...], shape: tuple[int, ...], of: str
+) -> None:
     """Refuses what does not broadcast to `shape`, that of the argument `of`."""
     try:
         fits = got == shape or np.broadcast_shapes(got, shape) == shape
@@ -26,6 +28,17 @@ def broadcasts(call: str, argument: str, got: tuple[int, ...], shape: tuple[int,
     if not fits:
         raise ValueError(
             f"{call}: {argument} must broadcast to the shape of {of}, {shape}; got shape {got}"
+        )
+
+
+def output(call: str, out, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Refuses an `out` that is not a writable numpy array of this shape and dtype."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{call}: out must be a numpy array; got {type(out).__name__}")
+    if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+        raise ValueError(
+            f"{call}: out must be writable, of shape {shape} and dtype {dtype}; got shape "
+            f"{out.shape}, dtype {out.dtype}{'' if out.flags.writeable else ', read-only'}"
         )
 
 

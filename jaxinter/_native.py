@@ -14,7 +14,7 @@ except ImportError as error:
 
 for _name, _capsule in _cpu.registrations().items():
     jax.ffi.register_ffi_target(_name, _capsule, platform="cpu")
-    # Its leading axes are a batch, which XLA may spread over devices (_primitives.py).
+    # XLA may spread over devices the batch that a lowering (_primitives.py) names.
     jax.ffi.register_ffi_target_as_batch_partitionable(_name)
 
 subset_transform = _cpu.subset_transform

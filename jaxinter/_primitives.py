@@ -28,6 +28,12 @@ from jax.interpreters import ad, batching, mlir, xla
 import jaxinter._native  # noqa: F401  (registers the target)
 
 Matrix2 = tuple[float, float, float, float]
+# One player's 2x2 factor, row by row; csrc/lattice.h has a step without multiplications for each.
+MOBIUS: Matrix2 = (1, 0, -1, 1)
+ZETA: Matrix2 = (1, 0, 1, 1)
+SUPERSET_MOBIUS: Matrix2 = (1, -1, 0, 1)
+SUPERSET_ZETA: Matrix2 = (1, 1, 0, 1)
+COMPLEMENT_MOBIUS: Matrix2 = (0, 1, 1, -1)
 
 subset_transform_p = Primitive("jaxinter_subset_transform")
 
@@ -42,6 +48,11 @@ def lattice_index(x: jax.Array) -> jax.Array:
     return jax.lax.broadcasted_iota(
         jnp.int32, (*(1 for _ in x.shape[:-1]), x.shape[-1]), x.ndim - 1
     )
+
+
+def without_empty(x: jax.Array) -> jax.Array:
+    """x with 0 at the empty coalition."""
+    return jnp.where(lattice_index(x) == 0, 0.0, x)
 
 
 def _subset_transform_lax(x, *, matrix):
@@ -153,10 +164,9 @@ def and_or_effects(
 def and_or_effects_composed(v, gamma, delta=None):
     """The same by other primitives, one after the other."""
     half = 0.5 * (v if delta is None else v - delta)
-    and_effects = subset_transform(half + gamma, (1, 0, -1, 1))
-    index = lattice_index(v)
-    or_effects = jnp.where(index == 0, 0, subset_transform(gamma - half, (0, 1, 1, -1)))
-    order_of = jax.lax.population_count(index)
+    and_effects = subset_transform(half + gamma, MOBIUS)
+    or_effects = without_empty(subset_transform(gamma - half, COMPLEMENT_MOBIUS))
+    order_of = jax.lax.population_count(lattice_index(v))
     sums = []
     for sign in (1, -1):
         # where, not maximum: the derivative at 0 is 0, and NaN ends in both sums

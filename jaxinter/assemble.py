@@ -67,10 +67,8 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any, out: Any = No
         return _masked_jax(masks, n, _arrays.as_jax("masked_inputs", "x", x), baseline, players)
     if _arrays.is_torch(x):
         return _masked_torch(masks, n, x, baseline, players, out)
-    if out is not None and not isinstance(out, np.ndarray):
-        raise TypeError(f"masked_inputs: out must be a numpy array; got {type(out).__name__}")
     target = _arrays.empty((len(masks), *shape), dtype) if out is None else out
-    _check_out(target, (len(masks), *shape), dtype)
+    _checks.output("masked_inputs", target, (len(masks), *shape), dtype)
     fill = _arrays.to_numpy("masked_inputs", "baseline", baseline).astype(dtype)
     fill = np.ascontiguousarray(np.broadcast_to(fill, shape))
     _masked_words(masks, n, np.require(x, None, ["C", "A"]), fill, players, target)
@@ -107,14 +105,6 @@ def _checked_masks(masks: Any, most: int) -> tuple[Any, int]:
     if n == 0:  # nobody to mask: one player that nothing belongs to
         return np.ones((len(masks), 1), bool), 1
     return masks, n
-
-
-def _check_out(out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
-        raise ValueError(
-            f"masked_inputs: out must be writable, of shape {shape} and dtype {dtype}; got shape "
-            f"{out.shape}, dtype {out.dtype}{'' if out.flags.writeable else ', read-only'}"
-        )
 
 
 def _masked_words(
@@ -155,7 +145,7 @@ def _masked_torch(masks: Any, n: int, x: Any, baseline: Any, players: Any, out: 
         view = _arrays.writable_numpy("masked_inputs", target)
         kept = _arrays.to_numpy("masked_inputs", "x", x.contiguous())
         absent = _arrays.to_numpy("masked_inputs", "baseline", fill.contiguous())
-        _check_out(view, (len(masks), *x.shape), kept.dtype)
+        _checks.output("masked_inputs", view, (len(masks), *x.shape), kept.dtype)
         _masked_words(masks, n, kept, absent, players, view)
         return target
     if out is not None:

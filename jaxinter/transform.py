@@ -20,7 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinter import _arrays, _checks, _native, _primitives
-from jaxinter._primitives import Matrix2, subset_transform
+from jaxinter._primitives import (
+    COMPLEMENT_MOBIUS,
+    MOBIUS,
+    SUPERSET_MOBIUS,
+    SUPERSET_ZETA,
+    ZETA,
+    Matrix2,
+    subset_transform,
+)
 
 __all__ = [
     "AndOrInteractions",
@@ -32,13 +40,6 @@ __all__ = [
     "superset_zeta",
     "zeta",
 ]
-
-# One player's 2x2 factor, row by row; csrc/lattice.h has a step without multiplications for each.
-MOBIUS: Matrix2 = (1, 0, -1, 1)
-ZETA: Matrix2 = (1, 0, 1, 1)
-SUPERSET_MOBIUS: Matrix2 = (1, -1, 0, 1)
-SUPERSET_ZETA: Matrix2 = (1, 1, 0, 1)
-COMPLEMENT_MOBIUS: Matrix2 = (0, 1, 1, -1)
 
 
 def mobius(values: Any, out: Any = None) -> Any:
@@ -119,7 +120,7 @@ def or_interactions(values: Any) -> Any:
         return _arrays.like(or_interactions(array), values)
     effects = _apply("or_interactions", COMPLEMENT_MOBIUS, values)
     if _arrays.is_jax(effects):
-        return jnp.where(_primitives.lattice_index(effects) == 0, 0, 0 - effects)
+        return _primitives.without_empty(0 - effects)
     effects = 0 - effects  # not -effects: no negative zeros
     effects[..., 0] = 0
     return effects
@@ -219,8 +220,6 @@ def _apply(
         from jaxinter import _torch
 
         return _torch.apply(call, argument, matrix, values, out)
-    if out is not None and not isinstance(out, np.ndarray):
-        raise TypeError(f"{call}: out must be a numpy array; got {type(out).__name__}")
     array = _arrays.to_numpy(call, argument, values)
     result = apply_numpy(call, argument, matrix, array, out)
     return result if array is values or out is not None else _arrays.like(result, values)
@@ -241,11 +240,7 @@ def apply_numpy(
         out = _arrays.empty(values.shape, dtype)
         _native.subset_transform(source, out, matrix)
         return out
-    if out.shape != values.shape or out.dtype != dtype or not out.flags.writeable:
-        raise ValueError(
-            f"{call}: out must be writable, of shape {values.shape} and dtype {dtype}; got shape "
-            f"{out.shape}, dtype {out.dtype}{'' if out.flags.writeable else ', read-only'}"
-        )
+    _checks.output(call, out, values.shape, dtype)
     direct = out.flags.c_contiguous and out.flags.aligned
     if direct and (source is out or not np.may_share_memory(source, out)):
         _native.subset_transform(source, out, matrix)

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinter import _arrays, _checks, _native, _progress
-from jaxinter._primitives import subset_transform
+from jaxinter._primitives import MOBIUS, subset_transform, without_empty
 from jaxinter.interactions import Interactions, and_or_sum, relative_gap
-from jaxinter.sparse.problem import graph_offset, or_effects, strength, without_empty
+from jaxinter.sparse.problem import graph_offset, or_effects, strength
 from jaxinter.sparse.solver import solve
-from jaxinter.transform import MOBIUS, mobius
+from jaxinter.transform import mobius
 
 __all__ = ["ConvergenceError", "extract"]
 

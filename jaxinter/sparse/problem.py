@@ -25,17 +25,11 @@ over 1, squared, over 2 eps. All arrays are float64 ``[samples, 2**n]``, bounds 
 import jax
 import jax.numpy as jnp
 
-from jaxinter._primitives import Matrix2, subset_transform
-from jaxinter.transform import COMPLEMENT_MOBIUS as P
+from jaxinter._primitives import COMPLEMENT_MOBIUS as P
+from jaxinter._primitives import Matrix2, subset_transform, without_empty
 
 K: Matrix2 = (1, 1, 0, -1)
 K_TRANSPOSED: Matrix2 = (1, 0, 1, -1)
-
-
-def without_empty(x: jax.Array) -> jax.Array:
-    """x with 0 at the empty coalition."""
-    index = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
-    return jnp.where(index == 0, 0.0, x)
 
 
 def total(x: jax.Array) -> jax.Array:

@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinter._primitives import Matrix2, subset_transform
-from jaxinter.sparse.problem import K_TRANSPOSED, K, P, without_empty
+from jaxinter._primitives import Matrix2, subset_transform, without_empty
+from jaxinter.sparse.problem import K_TRANSPOSED, K, P
 from jaxinter.transform import apply_numpy
 
 KKT = np.array([[2.0, -1.0], [-1.0, 1.0]])  # one player's factor of K K^T

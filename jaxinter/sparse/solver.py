@@ -27,6 +27,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxinter._primitives import without_empty
 from jaxinter.sparse import projection
 from jaxinter.sparse.problem import (
     dual_bounds,
@@ -34,7 +35,6 @@ from jaxinter.sparse.problem import (
     or_effects,
     strength,
     total,
-    without_empty,
 )
 
 CHECK_EVERY = 25
