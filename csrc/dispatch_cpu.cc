@@ -5,6 +5,7 @@
 
 #include "assemble_kernels.h"
 #include "lattice_kernels.h"
+#include "sparse_kernels.h"
 
 namespace jaxinter {
 
@@ -23,6 +24,7 @@ namespace jaxinter {
   template <class T>                                                                         \
   void MaskedInputs(const Masks&, Index, const T*, const T*, const std::int32_t*, Index, T*, \
                     Parallel&);                                                              \
+  void SparseSplits(const SparseProgram&, const SparseSplit&, const Monitor&, Parallel&);    \
   }
 JAXINTER_DECLARE(portable)
 #if defined(__x86_64__)
@@ -104,6 +106,11 @@ template <class T>
 void LaunchMaskedInputsCpu(const Masks& masks, Index rows, const T* x, const T* baseline,
                            const std::int32_t* players, Index size, T* out, Parallel& parallel) {
   JAXINTER_DISPATCH(MaskedInputs, masks, rows, x, baseline, players, size, out, parallel);
+}
+
+void LaunchSparseSplitCpu(const SparseProgram& program, const SparseSplit& split,
+                          const Monitor& monitor, Parallel& parallel) {
+  JAXINTER_DISPATCH(SparseSplits, program, split, monitor, parallel);
 }
 
 #define JAXINTER_INSTANTIATE(T)                                                   \

@@ -10,6 +10,7 @@
 #include "assemble_kernels.h"
 #include "ffi_checks.h"
 #include "lattice_kernels.h"
+#include "sparse_kernels.h"
 #include "threads.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -193,12 +194,72 @@ XLA_FFI_DEFINE_HANDLER(kMaskedInputsHandler, MaskedInputs,
                            .Arg<ffi::Buffer<ffi::DataType::S32>>()
                            .Ret<ffi::AnyBuffer>());
 
+constexpr char kSparseSplit[] = "jaxinter_sparse_split";
+
+// Operands w [groups, models, 2^n], zeta [groups, models, 1], start [groups, models, 2, 2^n] or
+// empty, settings [3]: tol, tie-break, margin; all float64.
+ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buffer<ffi::F64> zeta,
+                        ffi::Buffer<ffi::F64> start, ffi::Buffer<ffi::F64> settings,
+                        ffi::ResultBuffer<ffi::F64> a, ffi::ResultBuffer<ffi::F64> delta,
+                        ffi::ResultBuffer<ffi::F64> y, ffi::ResultBuffer<ffi::F64> dual, ffi::ResultBuffer<ffi::F64> eps,
+                        ffi::ResultBuffer<ffi::S32> iterations, bool boxed,
+                        std::int64_t max_iterations) {
+  const auto dims = w.dimensions();
+  const int n = dims.size() == 3 ? PlayersOf(dims[2]) : -1;
+  const bool fits = n >= 1 && n <= (boxed ? kMaxPlayersWithNoise : kMaxPlayers) && dims[1] >= 1 &&
+                    dims[1] <= kMaxModels && settings.element_count() == 3 &&
+                    zeta.element_count() == static_cast<std::size_t>(dims[0] * dims[1]) &&
+                    (start.element_count() == 0 || start.element_count() == 2 * w.element_count()) &&
+                    a->element_count() == w.element_count() &&
+                    delta->element_count() == w.element_count() &&
+                    y->element_count() == w.element_count() &&
+                    dual->element_count() == static_cast<std::size_t>(dims[0]) &&
+                    eps->element_count() == dual->element_count() &&
+                    iterations->element_count() == dual->element_count();
+  if (!fits) {
+    return ffi::Error::InvalidArgument(std::string(kSparseSplit) + ": shapes do not fit");
+  }
+  const double* values = settings.typed_data();
+  const SparseProgram program{dims[0],
+                              n,
+                              static_cast<int>(dims[1]),
+                              w.typed_data(),
+                              boxed ? zeta.typed_data() : nullptr,
+                              start.element_count() ? start.typed_data() : nullptr,
+                              values[0],
+                              values[1],
+                              values[2],
+                              max_iterations};
+  const SparseSplit split{a->typed_data(), delta->typed_data(), y->typed_data(), dual->typed_data(),
+                          eps->typed_data(), iterations->typed_data()};
+  XlaThreads threads(pool, SleepingThreads::kWorthBytes + 1);  // any sample is worth a thread
+  LaunchSparseSplitCpu(program, split, {nullptr, nullptr}, threads);
+  return ffi::Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER(kSparseSplitHandler, SparseSplits,
+                       ffi::Ffi::Bind()
+                           .Ctx<ffi::ThreadPool>()
+                           .Arg<ffi::Buffer<ffi::F64>>()
+                           .Arg<ffi::Buffer<ffi::F64>>()
+                           .Arg<ffi::Buffer<ffi::F64>>()
+                           .Arg<ffi::Buffer<ffi::F64>>()
+                           .Ret<ffi::Buffer<ffi::F64>>()
+                           .Ret<ffi::Buffer<ffi::F64>>()
+                           .Ret<ffi::Buffer<ffi::F64>>()
+                           .Ret<ffi::Buffer<ffi::F64>>()
+                           .Ret<ffi::Buffer<ffi::F64>>()
+                           .Ret<ffi::Buffer<ffi::S32>>()
+                           .Attr<bool>("boxed")
+                           .Attr<std::int64_t>("max_iterations"));
+
 }  // namespace
 
 std::vector<FfiTarget> FfiTargets() {
   return {
       {kAndOrEffects, reinterpret_cast<void*>(kAndOrEffectsHandler)},
       {kMaskedInputs, reinterpret_cast<void*>(kMaskedInputsHandler)},
+      {kSparseSplit, reinterpret_cast<void*>(kSparseSplitHandler)},
       {kSubsetTransform, reinterpret_cast<void*>(kSubsetTransformHandler)},
   };
 }

@@ -77,6 +77,17 @@ using ComplementMobius = SignStep<0, 1, 1, -1>;
 using AndToOr = SignStep<1, 1, 0, -1>;
 using AndToOrTransposed = SignStep<1, 0, 1, -1>;
 
+// A rotation by the angle of tangent `s`, lengthened by sqrt(1 + s^2).
+struct RotationStep {
+  double s;
+  template <class V>
+  JAXINTER_INLINE void operator()(V& without, V& with) const {
+    const V x = without, y = with;
+    without = x - s * y;
+    with = y + s * x;
+  }
+};
+
 template <class T>
 struct GeneralStep {
   T a00, a01, a10, a11;

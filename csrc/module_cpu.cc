@@ -15,6 +15,7 @@
 #include "dlpack.h"
 #include "ffi_cpu.h"
 #include "lattice_kernels.h"
+#include "sparse_kernels.h"
 #include "threads.h"
 
 namespace jaxinter {
@@ -130,6 +131,44 @@ void MaskedInputs(const py::array& masks, int n_players, const py::array& x,
   if (!known) throw py::value_error("_cpu.masked_inputs: elements must have 1, 2, 4 or 8 bytes");
 }
 
+// w, a, delta, y [groups, models, 2^n]; zeta [groups, models]; start [groups, models, 2, 2^n]; dual,
+// eps, iterations [groups]; monitor int32 [2]: set [0] to stop, read [1] for the groups done.
+void SparseSplits(const py::array_t<double>& w, const std::optional<py::array_t<double>>& zeta,
+                  const std::optional<py::array_t<double>>& start, double tol, double tie_break,
+                  double margin, std::int64_t max_iterations, py::array_t<double>& a,
+                  py::array_t<double>& delta, py::array_t<double>& y, py::array_t<double>& dual,
+                  py::array_t<double>& eps,
+                  py::array_t<std::int32_t>& iterations, py::array_t<std::int32_t>& monitor) {
+  const int n = w.ndim() == 3 ? PlayersOf(w.shape(2)) : -1;
+  const Index groups = n < 0 ? 0 : w.shape(0), models = n < 0 ? 0 : w.shape(1);
+  const auto fits = [](const py::array& x, Index size) {
+    return IsContiguous(x) && x.size() == size;
+  };
+  const Index all = w.size();
+  if (n < 1 || n > (zeta ? kMaxPlayersWithNoise : kMaxPlayers) || models < 1 ||
+      models > kMaxModels || !fits(w, all) || !fits(a, all) || !fits(delta, all) || !fits(y, all) ||
+      (zeta && !fits(*zeta, groups * models)) || (start && !fits(*start, 2 * all)) ||
+      !fits(dual, groups) || !fits(eps, groups) || !fits(iterations, groups) || !fits(monitor, 2)) {
+    throw py::value_error("_cpu.sparse_split: shapes or layouts do not fit");
+  }
+  const SparseProgram program{groups,
+                              n,
+                              static_cast<int>(models),
+                              w.data(),
+                              zeta ? zeta->data() : nullptr,
+                              start ? start->data() : nullptr,
+                              tol,
+                              tie_break,
+                              margin,
+                              max_iterations};
+  const SparseSplit split{a.mutable_data(), delta.mutable_data(), y.mutable_data(), dual.mutable_data(),
+                          eps.mutable_data(), iterations.mutable_data()};
+  std::int32_t* watch = monitor.mutable_data();
+  py::gil_scoped_release release;
+  SleepingThreads threads(SleepingThreads::kWorthBytes + 1);  // any sample is worth a thread
+  LaunchSparseSplitCpu(program, split, {watch, watch + 1}, threads);
+}
+
 void StreamPass(py::array& x) {
   const Tables tables("stream_pass", x);
   void* data = x.mutable_data();
@@ -181,6 +220,11 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("masked_inputs", &jaxinter::MaskedInputs, arg("masks").noconvert(), arg("n_players"),
         arg("x").noconvert(), arg("baseline").noconvert(), arg("players").noconvert(),
         arg("out").noconvert());
+  m.def("sparse_split", &jaxinter::SparseSplits, arg("w").noconvert(), arg("zeta").noconvert(),
+        arg("start").noconvert(), arg("tol"), arg("tie_break"), arg("margin"),
+        arg("max_iterations"), arg("a").noconvert(), arg("delta").noconvert(), arg("y").noconvert(),
+        arg("dual").noconvert(), arg("eps").noconvert(), arg("iterations").noconvert(),
+        arg("monitor").noconvert());
   m.def("from_dlpack", &jaxinter::FromDLPack, arg("x"), arg("writable") = false);
   pybind11::class_<jaxinter::SharedArray>(m, "SharedArray")
       .def(pybind11::init<pybind11::array>())

@@ -120,6 +120,38 @@ JAXINTER_INLINE Vector<T> AtMost0(const Vector<T>& x) {
 #endif
 }
 
+// Lane by lane; V is a vector of doubles or one double, none of them NaN.
+template <class V>
+JAXINTER_INLINE V Min(const V& x, const V& y) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return _mm512_maskz_min_pd(0xFF, x, y);
+#elif defined(__AVX__)
+  if constexpr (sizeof(V) == 32) return _mm256_min_pd(x, y);
+#endif
+  return x < y ? x : y;
+}
+
+template <class V>
+JAXINTER_INLINE V Max(const V& x, const V& y) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return _mm512_maskz_max_pd(0xFF, x, y);
+#elif defined(__AVX__)
+  if constexpr (sizeof(V) == 32) return _mm256_max_pd(x, y);
+#endif
+  return x > y ? x : y;
+}
+
+template <class V>
+JAXINTER_INLINE V Abs(const V& x) {
+  return Max<V>(x, -x);
+}
+
+// x within [-bound, bound].
+template <class V>
+JAXINTER_INLINE V Clip(const V& x, const V& bound) {
+  return Min<V>(Max<V>(x, -bound), bound);
+}
+
 // All ones in the lanes whose index has `kBit`.
 template <class T, int kBit>
 JAXINTER_INLINE typename Simd<T>::Mask HasBit() {

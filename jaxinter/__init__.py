@@ -17,7 +17,11 @@ from jaxinter.masks import decode as decode
 from jaxinter.masks import encode as encode
 from jaxinter.masks import orders as orders
 from jaxinter.sparse import ConvergenceError as ConvergenceError
+from jaxinter.sparse import StoredInteractions as StoredInteractions
 from jaxinter.sparse import extract as extract
+from jaxinter.sparse import extract_tables as extract_tables
+from jaxinter.sparse import open_tables as open_tables
+from jaxinter.sparse import sparsity as sparsity
 from jaxinter.stats import OrderStrength as OrderStrength
 from jaxinter.stats import order_strength as order_strength
 from jaxinter.stats import salience_threshold as salience_threshold

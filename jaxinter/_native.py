@@ -20,6 +20,7 @@ for _name, _capsule in _cpu.registrations().items():
 subset_transform = _cpu.subset_transform
 and_or_effects = _cpu.and_or_effects
 masked_inputs = _cpu.masked_inputs
+sparse_split = _cpu.sparse_split
 from_dlpack = _cpu.from_dlpack
 SharedArray = _cpu.SharedArray
 stream_pass = _cpu.stream_pass

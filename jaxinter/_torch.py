@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The torch door of the transforms: CPU tensors, no copy, differentiable any number of times."""
+"""The torch door: CPU tensors, no copy; transforms differentiable any number of times."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -93,3 +94,25 @@ def and_or_interactions(
         both = sum(torch.where(sign * x <= 0, 0, sign * x) for x in effects)
         sums.append(zeros.index_add(-1, order_of, both.double())[..., 1:].to(wide))
     return *effects, *sums
+
+
+class _Sparsity(torch.autograd.Function):
+    """A scalar a game, with the gradient that comes with it."""
+
+    @staticmethod
+    def forward(ctx, values, solve):
+        optimum, gradient = (torch.from_numpy(np.array(x)) for x in solve(values.detach()))
+        ctx.save_for_backward(gradient.to(values.dtype))
+        ctx.lattice_axes = gradient.ndim - optimum.ndim
+        return optimum.to(values.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, cotangent):
+        (gradient,) = ctx.saved_tensors
+        return cotangent[(..., *(None for _ in range(ctx.lattice_axes)))] * gradient, None
+
+
+def sparsity(values: torch.Tensor, solve: Callable[[Any], tuple]) -> torch.Tensor:
+    """See `jaxinter.sparsity`; solve gives the optimum and its gradient as numpy arrays."""
+    return _Sparsity.apply(values, solve)

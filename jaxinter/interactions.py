@@ -42,6 +42,10 @@ class Interactions:
     Batch axes lead everywhere. Effects and residual are of the kind and dtype of the values they
     come from. It is a pytree: jit, vmap and tree.map take it.
 
+    Several models explained together (`joint`) have effects, residuals and biases with an axis of
+    their own after the batch, ``[..., models, 2**n]``, and one certificate ``[...]``, that of the
+    joint objective; batch indices go over the samples.
+
     Attributes:
       and_effects, or_effects: ``[..., 2**n]``, entry 0 is 0, in the units of v.
       bias: ``[...]``, v(empty).
@@ -54,6 +58,7 @@ class Interactions:
       tie_break: ``[...]`` float64, the eps that chose among optimal splits; 0 for none, NaN where
         the iterations ended before the choice was settled.
       player_names: names of the n players, or None.
+      joint: whether the axis before the lattice holds models explained together.
     """
 
     and_effects: Any
@@ -67,6 +72,7 @@ class Interactions:
     converged: Any
     tie_break: Any
     player_names: tuple[str, ...] | None = field(default=None, metadata={"static": True})
+    joint: bool = field(default=False, metadata={"static": True})
 
     @property
     def n_players(self) -> int:
@@ -131,10 +137,37 @@ class Interactions:
         single = xp.broadcast_to(single, effects[..., 0, :].shape)
         a, b = effects[..., 0, :], effects[..., 1, :]
         a, b = xp.where(single, a + b, a), xp.where(single, 0, b)
+        return self._with_effects(a, b)
+
+    def canonical(self) -> "Interactions":
+        """One of many equal explanations, of lower order and no greater L1 strength.
+
+        Singletons are merged; and as AND({i, j}) + OR({i, j}) is AND({i}) + AND({j}), what the two
+        effects of a pair have in common moves to its players. What is reconstructed does not
+        change; `primal` may fall, and is recomputed.
+
+        Source: the two identities make optima of the sparse split an interval; see `extract`.
+        """
+        merged = self.merge_singletons()
+        effects = merged._effects_array()
+        xp = _arrays.namespace(effects)
+        a, b = effects[..., 0, :], effects[..., 1, :]
+        n = self.n_players
+        index = np.arange(1 << n).reshape(*(1 for _ in a.shape[:-1]), -1)
+        pair = np.broadcast_to(np.asarray(masks.orders(n)) == 2, a.shape)
+        shared = xp.where(pair & (a * b > 0), xp.sign(a) * xp.minimum(abs(a), abs(b)), 0)
+        singles = [xp.where(index >> i & 1, shared, 0).sum(axis=-1) for i in range(n)]
+        moved = sum((x[..., None] * (index == 1 << i) for i, x in enumerate(singles)), 0 * shared)
+        return merged._with_effects((a - shared + moved).astype(a.dtype), b - shared)
+
+    def _with_effects(self, a: Any, b: Any) -> "Interactions":
+        """The same explanation by other effects: `primal` and `gap` anew."""
         if not _arrays.is_traced(a):  # the certificate in float64, whatever the effects are in
             a, b = np.asarray(a), np.asarray(b)
         wide = np.float64 if isinstance(a, np.ndarray) else a.dtype
-        primal = abs(a).sum(axis=-1, dtype=wide) + abs(b).sum(axis=-1, dtype=wide)
+        primal = sum(abs(x).sum(axis=-1, dtype=wide) for x in (a, b))
+        if self.joint:
+            primal = primal.sum(axis=-1) + sum(spread(x).sum(axis=-1, dtype=wide) for x in (a, b))
         dual = self.dual if _arrays.is_traced(self.dual) else np.asarray(self.dual)
         fields = {"and_effects": a, "or_effects": b, "primal": primal}
         fields["gap"] = relative_gap(primal, dual)
@@ -166,14 +199,16 @@ class Interactions:
         arrays: dict[str, Any] = {
             f.name: _arrays.to_numpy("Interactions.save", f.name, getattr(self, f.name))
             for f in fields(self)
-            if f.name != "player_names"
+            if f.name not in ("player_names", "joint")
         }
+        if self.joint:
+            arrays["joint"] = np.bool_(True)
         if self.player_names is not None:
             arrays["player_names"] = np.array(self.player_names, dtype=str)
         path = os.fspath(path)
         partial = f"{path}.{os.getpid()}.part"
         try:
-            with open(partial, "xb") as file:
+            with open(partial, "wb") as file:
                 np.savez(file, jaxinter_interactions=FILE_VERSION, **arrays)
             os.replace(partial, path)
         except BaseException:
@@ -182,16 +217,16 @@ class Interactions:
             raise
 
     def __len__(self) -> int:
-        if np.ndim(self.bias) == 0:
+        if np.ndim(self.primal) == 0:
             raise TypeError("Interactions: one sample has no len()")
-        return self.bias.shape[0]
+        return self.primal.shape[0]
 
     def __bool__(self) -> bool:
-        return np.ndim(self.bias) == 0 or len(self) > 0
+        return np.ndim(self.primal) == 0 or len(self) > 0
 
     def __getitem__(self, index: Any) -> "Interactions":
         """The samples at `index` of the batch axes, as numpy would index an array over them."""
-        batch = np.shape(self.bias)
+        batch = np.shape(self.primal)
         if not batch:
             raise IndexError("Interactions: one sample cannot be indexed")
         chosen = np.arange(math.prod(batch)).reshape(batch)[index]
@@ -205,9 +240,11 @@ class Interactions:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        batch = np.shape(self.bias)
+        batch = np.shape(self.primal)
         text = f"{'x'.join(map(str, batch))} samples of " if batch else ""
         text = f"Interactions({text}{self.n_players} players"
+        if self.joint:
+            text += f", {self.bias.shape[-1]} models"
         if _arrays.is_traced(self.primal) or not np.size(self.primal):
             return text + ")"
         gap = float(np.max(np.asarray(self.gap)))
@@ -251,6 +288,13 @@ def and_or_sum(and_effects: Any, or_effects: Any) -> Any:
     return zeta(and_effects) + missed[..., :1] - missed
 
 
+def spread(x: Any) -> Any:
+    """max(0, x_1, ..., x_m) - min(0, x_1, ..., x_m) over the models, ``[..., m, 2**n]`` to
+    ``[..., 2**n]``: what the joint objective of paper 003, Eq. 13 adds to the absolute values."""
+    xp = _arrays.namespace(x)
+    return xp.maximum(x.max(axis=-2), 0.0) - xp.minimum(x.min(axis=-2), 0.0)
+
+
 def relative_gap(primal: Any, dual: Any) -> Any:
     """(primal - dual) / primal, 0 when primal is 0 and where rounding puts dual above it."""
     xp = _arrays.namespace(primal)
@@ -279,5 +323,7 @@ def load(path: str | os.PathLike) -> Interactions:
             "Upgrade it"
         )
     names = arrays.pop("player_names", None)
+    joint = bool(arrays.pop("joint", False))
     scalars = {name: array[()] for name, array in arrays.items()}
-    return Interactions(**scalars, player_names=None if names is None else tuple(names.tolist()))
+    names = None if names is None else tuple(names.tolist())
+    return Interactions(**scalars, player_names=names, joint=joint)

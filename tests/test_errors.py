@@ -105,7 +105,7 @@ BAD_CALLS = [
     (lambda: ji.extract(np.ones(4, complex)), TypeError, r"extract: values must hold real numbers"),
     (lambda: ji.extract(V, noise_ratio=-0.1), ValueError, r"noise_ratio must be finite and >= 0; got -0.1"),
     (lambda: ji.extract(V, noise_bound=np.nan), ValueError, r"noise_bound must be finite and >= 0"),
-    (lambda: ji.extract(V, noise_ratio=0.1, noise_bound=0.1), ValueError, r"give one of noise_ratio and noise_bound"),
+    (lambda: ji.extract(V, noise_ratio=0.1, noise_bound=0.1), ValueError, r"give one of noise_ratio, noise_bound and noise_preset"),
     (lambda: ji.extract(V, noise_bound=np.ones(3)), ValueError, r"noise_bound must broadcast to the batch shape \(\); got shape \(3,\)"),
     (lambda: ji.extract(V, tol=0), ValueError, r"tol must be a number > 0; got 0"),
     (lambda: ji.extract(V, tie_break=-1), ValueError, r"tie_break must be a number >= 0; got -1"),
@@ -159,7 +159,7 @@ def test_more_players_than_memory_holds(monkeypatch):
     """n and the bytes are said before anything is allocated."""
     monkeypatch.setattr(_checks, "free_memory", lambda: 100_000)
     with pytest.raises(
-        ValueError, match=r"extract: n = 10 players need 327,680 bytes; .* 100,000 free"
+        ValueError, match=r"extract: n = 10 players need 229,376 bytes; .* 100,000 free"
     ):
         ji.extract(np.ones(1024))
 

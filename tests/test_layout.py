@@ -18,7 +18,9 @@ import jaxinter as ji
 ROOT = Path(__file__).parent.parent
 # In the order of the data flow. Plumbing (_name.py) may be imported anywhere.
 STAGES = ["value_fn", "masks", "assemble", "evaluate", "transform", "interactions"]
-STAGES += ["sparse.problem", "sparse.projection", "sparse.solver", "sparse.extract", "sparse"]
+STAGES += ["sparse.problem", "sparse.projection", "sparse.solver", "sparse.native"]
+STAGES += ["sparse.exact", "sparse.published", "sparse.games", "sparse.extract"]
+STAGES += ["sparse.sparsity", "sparse.stream", "sparse"]
 STAGES += ["stats", "plot", "", "demo", "cli"]  # "" is the package: the public list
 
 

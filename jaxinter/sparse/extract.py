@@ -1,39 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """`extract`: values in, the sparsest `Interactions` out."""
 
-import math
+import contextlib
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxinter import _arrays, _checks, _native, _progress
-from jaxinter._primitives import MOBIUS, subset_transform, without_empty
 from jaxinter.interactions import Interactions, and_or_sum, relative_gap
-from jaxinter.sparse.problem import graph_offset, or_effects, strength
-from jaxinter.sparse.solver import solve
-from jaxinter.transform import mobius
+from jaxinter.sparse import solver
+from jaxinter.sparse.exact import solve_exact
+from jaxinter.sparse.games import NATIVE_ELEMENTS, Games, checked_games, checked_noise
+from jaxinter.sparse.native import solve_native, solve_traced
+from jaxinter.sparse.problem import dual_bounds, graph_offset, or_effects, strength, total
+from jaxinter.sparse.solver import Solution
 
-__all__ = ["ConvergenceError", "extract"]
+__all__ = ["ConvergenceError", "explain_games", "extract"]
 
-# Table entries solved together in one program. Each sample of a group waits for the slowest. On a
-# CPU small groups, one a thread, were measured fastest (n = 10: one sample: 21 ms a sample, against
-# 102 ms for groups of 16, with noise); accelerators want width.
+METHODS = ("rhpr", "exact", "published")
+ENGINES = ("auto", "native", "jax")
+EXACT_PLAYERS = 11  # an interior point step takes 8^n
+# Table entries solved in one call of the JAX engine: on a CPU, where a small group stays in a cache
+# and each waits for its slowest sample, and on an accelerator, which wants width.
 GROUP_ELEMENTS_CPU, GROUP_ELEMENTS = 1 << 10, 1 << 20
-# float64 vectors of 2**n that a sample in work takes at the peak, without and with noise; measured.
-VECTORS, VECTORS_WITH_NOISE = 40, 72
-# Range of max |v - v(empty)| within which sums neither overflow nor fall below what XLA can hold.
-SMALLEST, LARGEST = 1e-290, 1e290
 # How far residuals stay within the noise bound, in units of max |v - v(empty)|: more than the
 # rounding of the effects to the dtype of the answer.
 MARGIN = {"float64": 1e-12, "float32": 2e-6}
-# A start whose strength is more than this many times the default's is of no help.
-WORST_START = 10.0
 
 
 class ConvergenceError(RuntimeError):
@@ -52,13 +49,19 @@ def extract(
     *,
     noise_ratio: Any = 0.0,
     noise_bound: Any = None,
+    noise_preset: str | None = None,
+    noise_per: str = "sample",
     tol: float = 1e-4,
     tie_break: float = 0.1,
+    joint: bool | str = False,
     start: Any = None,
+    method: str = "rhpr",
     max_iterations: int = 20000,
     throw: bool = True,
     progress: bool | str = False,
     player_names: Sequence[str] | None = None,
+    engine: str = "auto",
+    published: Mapping[str, Any] | None = None,
 ) -> Interactions:
     """The sparsest AND-OR explanation of a table of values, with a proof of its sparsity.
 
@@ -68,31 +71,51 @@ def extract(
 
     Many splits are optimal; a second phase picks the one of least L2 norm (`tie_break`), so that
     the answer does not depend on the start. Where the iterations end before that is settled, a
-    split proven within `tol` is returned with a warning, and its `tie_break` is NaN.
+    split proven within `tol` is returned with a warning, and its `tie_break` is NaN. Players that
+    never change v by more than 1e-12 of its range are left out: they have no effects.
 
     Args:
       values: any array ``[..., 2**n]``, finite; bit i of an index is set when player i is present.
-      noise_ratio: >= 0; bound = noise_ratio * |v(full) - v(empty)|, for each sample.
+      noise_ratio: >= 0; bound = noise_ratio * |v(full) - v(empty)|, broadcast over the batch.
       noise_bound: >= 0, instead: the bound itself in units of v, broadcast over the batch.
+      noise_preset: instead, a ratio by name: "paper001" (0.02 of the data set's mean), "paper002"
+        (0.01), "paper003" (0.02), "interaction-concept" (0.04).
+      noise_per: "sample", or "dataset": |v(full) - v(empty)| is averaged over all samples.
       tol: relative gap to prove, (primal - dual) / primal <= tol.
       tie_break: weight eps of (eps / 2) |effects|^2 in units of max |v - v(empty)|, halved until
         the L1 gap is within tol; 0 skips the second phase.
+      joint: explain several models together: values ``[..., models, 2**n]``, at most 16 models.
+        Each matches its own values; the objective adds, for AND and for OR and each S, the largest
+        positive and the largest negative effect among the models (paper 003, Eq. 13), which favours
+        effects that they share. "shared", with method="published" only: the ICLR 2024 variant.
       start: an `Interactions` of the same shape, or the AND part of a split ``[..., 2**n]``
         (zeros: all in OR; default: half of v). Changes the time, not the answer beyond tol.
+      method: "rhpr"; "exact", an interior point to a gap of 1e-9 for n <= 11 (no tie-break); or
+        "published", the papers' own gradient descent, which proves nothing: for reproducing old
+        numbers.
       max_iterations: of each sample, both phases together.
-      throw: raise where the gap is above tol after that; False returns it with a warning.
+      throw: raise where the gap is above tol after that, or a sample is not finite; False returns
+        it with a warning (effects of a sample that is not finite are NaN) and solves the others.
       progress: show a progress bar over the samples; a string is its title.
       player_names: n names that travel with the result to every listing.
+      engine: "native" (C++, the CPU's default), "jax" (any platform), or "auto".
+      published: options of that method: steps (10,000), learning_rate (1e-5), momentum (0.9) and,
+        for "shared", private_ratio (0.5, times the mean |v(full) - v(empty)|) and alpha (0.1).
 
     Returns:
-      `Interactions`: effects and residual of the kind and dtype of `values` (float64 inside).
+      `Interactions`: effects and residual of the kind and dtype of `values` (float64 inside). With
+      `joint`, effects, residual and bias have the axis of the models, the certificate has not: it
+      is that of the joint objective.
 
     Raises:
       ValueError, TypeError: an argument is wrong; the message names it.
       ConvergenceError: not converged after `max_iterations`; holds the result.
 
-    Traced JAX values (not bounds or starts) work under jit and vmap with throw=False; no warning is
-    given then, and without x64 what is computed from the float64 certificate is float32.
+    Traced JAX values (and bounds and starts) work under jit and vmap with throw=False; no warning
+    is given then, and without x64 what is computed from the float64 certificate is float32.
+
+    Memory: 8 bytes * 2**n * models * (12, with noise 18, a thread + 16 a sample, of at most 2**22
+    values at a time), checked before it is taken: 1.2 MB a sample at n = 12, 0.3 GB at n = 20.
 
     >>> v = [0.0, 3.0, 3.0, 3.0, 0.0, 3.0, 3.0, 8.0]  # 3 for 0 or 1; 5 more for all three
     >>> for kind, players, effect in extract(v).top(2):
@@ -100,108 +123,53 @@ def extract(
     AND (0, 1, 2) 5.0
     OR (0, 1) 3.0
 
-    Source: papers 001 (Eq. 10) to 003 (Eq. 12), solved to a proven optimum.
+    Source: papers 001 (Eq. 10) to 003 (Eq. 12, 13), solved to a proven optimum.
     """
+    for argument, given, known in (
+        ("method", method, METHODS),
+        ("engine", engine, ENGINES),
+        ("noise_per", noise_per, ("sample", "dataset")),
+        ("joint", joint, (False, True, "shared")),
+    ):
+        if given not in known:
+            raise ValueError(f"extract: {argument} must be one of {known}; got {given!r}")
     values = _arrays.as_array("extract", "values", values)
-    samples, dtype = _checked_samples(values, noise_ratio, noise_bound, start)
-    n = samples.values.shape[-1].bit_length() - 1
-    settings = _checked_settings(tol, tie_break, max_iterations) | {"dtype": dtype.name}
+    noise = checked_noise("extract", noise_ratio, noise_bound, noise_preset, noise_per)
+    games = checked_games("extract", values, noise, start, bool(joint), throw)
+    n = games.values.shape[-1].bit_length() - 1
+    settings = _checked_settings(tol, tie_break, max_iterations) | {"dtype": games.dtype.name}
     names = _checked_names(player_names, n)
-    if _arrays.is_traced(values):
-        if throw:
-            raise TypeError(
-                "extract: throw must be False for traced values (under jit or vmap): convergence "
-                "is not known while tracing. Read `converged` of the result"
-            )
-        with jax.enable_x64(True):
-            samples = samples._replace(values=samples.values.astype(jnp.float64))
-            return _result(values, _solve_group(samples, **settings), names)
-    device = _arrays.device_of(values)
-    result = _result(values, _solve_in_groups(samples, settings, device, progress), names)
-    _report(result, tol, max_iterations, throw)
+    if method != "rhpr" or joint == "shared":
+        explain = _other_method(method, joint, published, games, n)
+        # What these end at is told by the gap, not by an error.
+        throw = throw and method == "exact"
+    elif _arrays.is_traced(games.values):
+        engine_of = solver.solve if engine == "jax" else solve_traced
+        explain = partial(_explain_traced, engine_of)
+    else:
+        device = _arrays.device_of(values)
+        on_cpu = (device.platform if device else "cpu") == "cpu"
+        if engine == "native" and not on_cpu:
+            raise ValueError(f"extract: engine 'native' is for CPUs; values are on {device}")
+        native = on_cpu if engine == "auto" else engine == "native"
+        explain = _explain_native if native else partial(_explain_in_groups, device)
+    if _arrays.is_traced(games.values) and throw:
+        raise TypeError(
+            "extract: throw must be False for traced values (under jit or vmap): convergence "
+            "is not known while tracing. Read `converged` of the result"
+        )
+    title = progress if isinstance(progress, str) else "extracting"
+    with _progress.counter(title, len(games.values)) if progress else _no_progress() as report:
+        parts = explain(games, settings, report)
+    result = _result(values, parts, games, bool(joint), names)
+    if not _arrays.is_traced(games.values) and method != "published":
+        _report(result, tol, max_iterations, throw)
     return result
 
 
-class _Samples(NamedTuple):
-    """Checked arguments, the batch flattened to one axis; float64 unless traced."""
-
-    values: Any  # [samples, 2**n]
-    ratio: Any  # [samples, 1]: bound relative to |v(full) - v(empty)|; None without
-    bound: Any  # [samples, 1]; None without
-    start: Any  # [samples, 2, 2**n], AND effects and residual; None for the default
-
-
-def _checked_samples(values, noise_ratio, noise_bound, start) -> tuple[_Samples, np.dtype]:
-    """The samples, and the dtype of the answer."""
-    traced = _arrays.is_traced(values)
-    table = values if traced else _arrays.to_numpy("extract", "values", values)
-    n = _checks.n_players("extract", "values", table.shape)
-    dtype = _checks.float_dtype("extract", "values", table.dtype)
-    if _arrays.is_jax(values):
-        dtype = jax.dtypes.canonicalize_dtype(dtype)
-    batch, size = table.shape[:-1], table.shape[-1]
-    has_ratio = bool(np.any(np.asarray(noise_ratio) != 0))
-    vectors = VECTORS_WITH_NOISE if has_ratio or noise_bound is not None else VECTORS
-    at_once = min(_native.thread_limit(), max(1, math.prod(batch)))
-    advice = "Use fewer players (merge some), fewer threads (JAXINTER_THREADS), or more memory."
-    _checks.memory("extract", n, at_once * vectors * 8 << n, _checks.free_memory(), advice)
-    if not traced:
-        _checks.finite_values("extract", "values", table)
-        table = np.asarray(table, np.float64)
-        _check_range(table)
-    if noise_bound is not None and has_ratio:
-        raise ValueError(
-            "extract: give one of noise_ratio and noise_bound; "
-            f"got {noise_ratio!r} and {noise_bound!r}"
-        )
-    return _Samples(
-        values=table.reshape(math.prod(batch), size),
-        ratio=_checked_noise("noise_ratio", noise_ratio, batch) if noise_bound is None else None,
-        bound=None if noise_bound is None else _checked_noise("noise_bound", noise_bound, batch),
-        start=_checked_start(start, batch, size),
-    ), dtype
-
-
-def _check_range(table: np.ndarray) -> None:
-    with np.errstate(over="ignore"):
-        swing = np.abs(table - table[..., :1]).max(axis=-1)
-    bad = (swing > LARGEST) | ((swing > 0) & (swing < SMALLEST))
-    if bad.any():
-        raise ValueError(
-            "extract: values must have max |v - v(empty)| = 0 or from "
-            f"{SMALLEST:g} to {LARGEST:g}, so that sums neither overflow nor vanish; "
-            f"got {swing[bad][0]:g}. Rescale them"
-        )
-
-
-def _checked_noise(argument: str, noise: Any, batch: tuple[int, ...]) -> np.ndarray | None:
-    """``[samples, 1]``; None where all is 0, which needs no box."""
-    given = _arrays.to_numpy("extract", argument, noise)
-    given = given.astype(_checks.float_dtype("extract", argument, given.dtype)).astype(np.float64)
-    if not (np.isfinite(given).all() and (given >= 0).all()):
-        raise ValueError(f"extract: {argument} must be finite and >= 0; got {noise!r}")
-    try:
-        bounds = np.broadcast_to(given, batch).reshape(-1, 1)
-    except ValueError as error:
-        raise ValueError(
-            f"extract: {argument} must broadcast to the batch shape {batch}; "
-            f"got shape {given.shape}"
-        ) from error
-    return bounds if bounds.any() else None
-
-
-def _checked_start(start: Any, batch: tuple[int, ...], size: int) -> np.ndarray | None:
-    """``[samples, 2, 2**n]``: AND effects and residual to begin from."""
-    if start is None:
-        return None
-    given = [start.and_effects, start.residual] if isinstance(start, Interactions) else [start]
-    parts = [np.asarray(_arrays.to_numpy("extract", "start", x), np.float64) for x in given]
-    for part in parts:
-        if part.shape != (*batch, size):
-            raise ValueError(f"extract: start must have shape {(*batch, size)}; got {part.shape}")
-        _checks.finite_values("extract", "start", part)
-    a, delta = parts if len(parts) == 2 else (mobius(parts[0]), np.zeros(parts[0].shape))
-    return np.stack([a, delta], axis=-2).reshape(-1, 2, size)
+@contextlib.contextmanager
+def _no_progress():
+    yield None
 
 
 def _checked_settings(tol: float, tie_break: float, max_iterations: int) -> dict[str, Any]:
@@ -221,106 +189,222 @@ def _checked_names(player_names: Sequence[str] | None, n: int) -> tuple[str, ...
     return names
 
 
-def _solve_in_groups(
-    samples: _Samples, settings: dict[str, Any], device: Any, progress: bool | str
-) -> dict[str, np.ndarray]:
-    """Solves group after group, on a CPU on all threads. The group size depends on n alone (the
-    last group is padded with its last sample), so one program serves any batch."""
-    count, size = samples.values.shape
-    on_cpu = (device.platform if device else jax.default_backend()) == "cpu"
-    group = max(1, (GROUP_ELEMENTS_CPU if on_cpu else GROUP_ELEMENTS) // size)
+# ---- games to fields of `Interactions`
 
-    def solve_from(first: int) -> dict[str, np.ndarray]:
+Report = Callable[[int], None] | None  # told how many groups are explained so far
+Fields = dict[str, Any]  # arrays over groups
+
+
+def explain_games(games: Games, solve: Callable[..., Solution], settings: dict[str, Any]) -> Fields:
+    """Fields of `Interactions`, and y, by one engine in one call; effects are rounded to dtype."""
+    xp = _arrays.namespace(games.values)
+    v_empty = games.values[..., :1]
+    v = games.values - v_empty
+    scale = abs(v).max(axis=(-2, -1), keepdims=True)
+    unit = xp.where(scale > 0, scale, 1.0)
+    groups, models, size = v.shape
+    boxed = games.bound is not None
+    if size == 1 or groups == 0:  # no players, or no samples
+        none = xp.zeros(groups)
+        found = Solution(v, v, v, none, none, none.astype(np.int32))
+    else:
+        found = solve(
+            v / unit,
+            games.bound / unit if boxed else xp.zeros((groups, models, 1)),
+            None if games.start is None else games.start / unit[:, None],
+            settings["tol"],
+            settings["tie_break"],
+            MARGIN[settings["dtype"]],
+            boxed=boxed,
+            max_iterations=settings["max_iterations"],
+        )
+    run = {"iterations": found.iterations, "tie_break": found.eps, "y": found.y}
+    scaled = unit * found.a, unit * found.delta if boxed else None, found.dual * unit[:, 0, 0]
+    return _fields(games, v_empty, v, *scaled, settings) | run
+
+
+def _fields(
+    games: Games, v_empty: Any, v: Any, a: Any, delta: Any, dual: Any, settings: dict[str, Any]
+) -> Fields:
+    """Of a split and a lower bound in units of v."""
+    xp, dtype = _arrays.namespace(v), settings["dtype"]
+    b = or_effects(graph_offset(v), a, delta)
+    bound = 0.0 if games.bound is None else games.bound
+    needed = (abs(v) > bound).any(axis=(-2, -1), keepdims=True)  # else no effects, to the last bit
+    a, b = (xp.where(needed, x, 0.0).astype(dtype).astype(np.float64) for x in (a, b))
+    primal = strength(a, b)[:, 0, 0]
+    gap = relative_gap(primal, dual)
+    # Rounding the effects to float32 may add this much to a gap that was within tol before.
+    converged = gap <= settings["tol"] + (1e-6 if dtype == "float32" else 0.0)
+    effects = {"and_effects": a, "or_effects": b, "residual": v - and_or_sum(a, b)}
+    effects["bias"] = v_empty[..., 0]
+    rounded = {name: x.astype(dtype) for name, x in effects.items()}
+    return rounded | {"primal": primal, "dual": dual, "gap": gap, "converged": converged}
+
+
+def _explain_native(games: Games, settings: dict[str, Any], report: Report) -> Fields:
+    """On all threads of this machine, a bounded number of groups in memory at a time."""
+    count, models, size = games.values.shape
+    at_once = max(_native.thread_limit(), NATIVE_ELEMENTS // (models * size))
+
+    def part(first: int) -> Fields:
+        inner = (lambda done: report(first + done)) if report else None
+        some = games.map(lambda x: x[first : first + at_once])
+        return explain_games(some, partial(solve_native, report=inner), settings)
+
+    return _joined(part(first) for first in range(0, max(count, 1), at_once))
+
+
+def _explain_traced(
+    solve: Callable[..., Solution], games: Games, settings: dict[str, Any], _: Report
+) -> Fields:
+    with jax.enable_x64(True):
+        return explain_games(games, solve, settings)
+
+
+def _explain_in_groups(
+    device: Any, games: Games, settings: dict[str, Any], report: Report
+) -> Fields:
+    """By the JAX engine on one device. The group size depends on n alone (the last group is padded
+    with its last sample), so one program serves any batch."""
+    count, models, size = games.values.shape
+    on_cpu = (device.platform if device else jax.default_backend()) == "cpu"
+    group = max(1, (GROUP_ELEMENTS_CPU if on_cpu else GROUP_ELEMENTS) // (models * size))
+
+    def part(first: int) -> Fields:
         rows = np.minimum(np.arange(first, first + group), count - 1)
-        with jax.enable_x64(True), jax.default_device(device):  # of this thread
-            part = _solve_group(jax.tree.map(lambda x: x[rows], samples), **settings)
-            return jax.tree.map(lambda x: np.asarray(x)[: count - first], part)
+        with jax.enable_x64(True), jax.default_device(device):
+            some = _explain_jitted(*games.map(lambda x: x[rows])[:3], **settings)
+            fields = jax.tree.map(lambda x: np.asarray(x)[: count - first], some)
+        if report:
+            report(min(first + group, count))
+        return fields
 
     if count == 0:
-        with jax.enable_x64(True):
-            return jax.tree.map(np.asarray, _solve_group(samples, **settings))
-    starts = range(0, count, group)
-    with ThreadPoolExecutor(_native.thread_limit() if on_cpu else 1) as threads:
-        try:
-            solved = threads.map(solve_from, starts)
-            title = progress if isinstance(progress, str) else "extracting"
-            parts = list(_progress.track(solved, title, len(starts)) if progress else solved)
-        except BaseException:  # an interrupt: let go of what has not begun
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+        return explain_games(games, solver.solve, settings)
+    return _joined(part(first) for first in range(0, count, group))
 
 
 @partial(jax.jit, static_argnames=("max_iterations", "dtype"))
-def _solve_group(
-    samples: _Samples, *, tol: float, tie_break: float, max_iterations: int, dtype: str
-) -> dict[str, jax.Array]:
-    """Fields of `Interactions` for float64 samples; effects are rounded to dtype."""
-    v_empty = samples.values[:, :1]
-    v = samples.values - v_empty
-    scale = jnp.max(jnp.abs(v), axis=-1, keepdims=True)
-    unit = jnp.where(scale > 0, scale, 1.0)
-    scalar = jnp.zeros_like(v_empty)
-    bound = samples.bound if samples.ratio is None else samples.ratio * jnp.abs(v[:, -1:])
-    if v.shape[-1] == 1 or v.shape[0] == 0:  # no players, or no samples
-        a, b, dual, eps, iterations = v, v, scalar, scalar, scalar.astype(jnp.int32)
-    else:
-        solution = solve(
-            v / unit,
-            scalar if bound is None else bound / unit,
-            _start(samples.start, v) / unit[:, None],
-            tol,
-            tie_break,
-            MARGIN[dtype],
-            boxed=bound is not None,
-            max_iterations=max_iterations,
+def _explain_jitted(values: jax.Array, bound: Any, start: Any, **settings: Any) -> Fields:
+    games = Games(values, bound, start, None, settings["dtype"], ())
+    return explain_games(games, solver.solve, settings)
+
+
+def _joined(parts: Any) -> Fields:
+    return jax.tree.map(lambda *x: np.concatenate(x) if len(x) > 1 else x[0], *parts)
+
+
+def _other_method(
+    method: str, joint: bool | str, published: Mapping[str, Any] | None, games: Games, n: int
+) -> Callable[..., Fields]:
+    """The explanation by `method` "exact" or "published"."""
+    if _arrays.is_traced(games.values):
+        raise TypeError(f"extract: method {method!r} takes no traced values; use 'rhpr'")
+    if joint == "shared" and method != "published":
+        raise ValueError("extract: joint='shared' needs method='published'; True is certified")
+    if method == "published":
+        return partial(_explain_published, joint, dict(published or {}))
+    if games.values.shape[1] > 1:
+        raise ValueError("extract: method 'exact' takes one model at a time; use 'rhpr' for joint")
+    if n > EXACT_PLAYERS:
+        raise ValueError(
+            f"extract: method 'exact' takes at most {EXACT_PLAYERS} players (its time grows as "
+            f"8^n); got {n}. Use 'rhpr' with a small tol"
         )
-        a = unit * solution.a
-        b = or_effects(graph_offset(v), a, None if bound is None else unit * solution.delta)
-        needed = scale > (0.0 if bound is None else bound)  # else no effects, to the last bit
-        a, b = jnp.where(needed, a, 0.0), jnp.where(needed, b, 0.0)
-        dual, eps, iterations = unit * solution.dual, solution.eps, solution.iterations
-    a, b = (x.astype(dtype).astype(jnp.float64) for x in (a, b))
-    primal = strength(a, b)
-    gap = relative_gap(primal, dual)
-    # Rounding the effects to float32 may add this much to a gap that was within tol before.
-    converged = gap <= tol + (1e-6 if dtype == "float32" else 0.0)
-    certificate = {"primal": primal, "dual": dual, "gap": gap}
-    run = {"iterations": iterations, "converged": converged, "tie_break": eps}
-    effects = {"and_effects": a, "or_effects": b, "residual": v - and_or_sum(a, b)}
-    return {
-        **{name: x[:, 0] for name, x in (certificate | run).items()},
-        **{name: x.astype(dtype) for name, x in effects.items()},
-        "bias": v_empty[:, 0].astype(dtype),
-    }
+    return _explain_exact
 
 
-def _start(start: jax.Array | None, v: jax.Array) -> jax.Array:
-    """AND effects and residual to begin from: `start` where it is of use, else half of v in AND."""
+def _explain_exact(games: Games, settings: dict[str, Any], report: Report) -> Fields:
+    """By the interior point method, to a gap of 1e-9 or the tol asked for, if smaller."""
 
-    def strength_of(a: jax.Array, delta: jax.Array) -> jax.Array:
-        return strength(a, or_effects(graph_offset(v), a, delta))[:, None]
+    def solve(w, zeta, start, tol, tie_break, margin, *, boxed, max_iterations):
+        rows = []
+        for i, (table, bound) in enumerate(zip(w[:, 0], zeta[:, 0, 0])):
+            found = (
+                solve_exact(table, float(bound), margin=margin)
+                if abs(table).max() > bound
+                else None
+            )
+            rows.append(found)
+            if report:
+                report(i + 1)
+        zero = np.zeros_like(w[0, 0])
+        a, delta, lam = (
+            np.stack([zero if r is None else getattr(r, name) for r in rows])[:, None]
+            for name in ("a", "delta", "lam")
+        )
+        delta = np.where([[[r is None]] for r in rows], w, delta)
+        dual, _, y = dual_bounds(graph_offset(w), zeta if boxed else None, lam, np.zeros((1, 1, 1)))
+        steps = np.array([0 if r is None else r.iterations for r in rows], np.int32)
+        return Solution(a, delta, y, dual[:, 0, 0], np.zeros(len(w)), steps)
 
-    half = jnp.stack([without_empty(subset_transform(v / 2, MOBIUS)), jnp.zeros_like(v)], axis=1)
-    if start is None:
-        return half
-    start = without_empty(start)
-    limit = WORST_START * strength_of(half[:, 0], half[:, 1])
-    return jnp.where(strength_of(start[:, 0], start[:, 1]) <= limit, start, half)
+    return explain_games(games, solve, settings)
 
 
-def _result(values: Any, parts: dict[str, Any], names: tuple[str, ...] | None) -> Interactions:
+def _explain_published(
+    joint: bool | str,
+    options: dict[str, Any],
+    games: Games,
+    settings: dict[str, Any],
+    report: Report,
+) -> Fields:
+    """By the papers' own gradient descent, in units of v; the bound is |v(full)| less the noise."""
+    from jaxinter.sparse.published import solve_published
+
+    v_empty = games.values[..., :1]
+    v = games.values - v_empty
+    steps = min(int(options.pop("steps", 10_000)), settings["max_iterations"])
+    alpha, private = options.pop("alpha", 0.1), options.pop("private_ratio", 0.5)
+    swing = abs(v[..., -1:])
+    kind = "shared" if joint == "shared" else "coupled" if joint else None
+    with jax.enable_x64(True):
+        a, delta = solve_published(
+            jnp.asarray(v),
+            None if games.bound is None else jnp.asarray(games.bound),
+            steps=steps,
+            joint=kind,
+            private_bound=jnp.asarray(private * swing.mean(axis=0, keepdims=True)),
+            alpha=alpha,
+            **options,
+        )
+        a, delta = np.asarray(a), None if games.bound is None else np.asarray(delta)
+    if report:
+        report(len(v))
+    bound = 0.0 if games.bound is None else games.bound
+    dual = np.maximum(swing - bound, 0.0)
+    fields = _fields(games, v_empty, v, a, delta, total(dual)[:, 0, 0], settings)
+    if kind == "shared":
+        both = fields["and_effects"], fields["or_effects"]
+        loss = sum((1 - alpha) * abs(x).max(axis=1) + alpha * abs(x).sum(axis=1) for x in both)
+        bound = (1 - alpha) * dual.max(axis=1) + alpha * dual.sum(axis=1)
+        fields |= {"primal": loss.sum(axis=-1), "dual": bound[:, 0]}
+        fields["gap"] = relative_gap(fields["primal"], fields["dual"])
+        fields["converged"] = fields["gap"] <= settings["tol"]
+    counts = np.full(len(v), steps, np.int32)
+    return fields | {"iterations": counts, "tie_break": np.zeros(len(v)), "y": None}
+
+
+def _result(
+    values: Any, parts: Fields, games: Games, joint: bool, names: tuple[str, ...] | None
+) -> Interactions:
     """The fields with the batch axes and the kind of array of `values`."""
-    shape = np.shape(values)
+    shape = tuple(values.shape)
+    parts.pop("y")
 
-    def shaped(x: Any) -> Any:
-        x = x.reshape(shape if x.ndim == 2 else shape[:-1])
-        if _arrays.is_traced(x):
-            return x
-        return _arrays.like(x[()], values)
+    def shaped(name: str, x: Any) -> Any:
+        if games.bad is not None and name in ("and_effects", "or_effects", "residual", "primal"):
+            x[games.bad] = np.nan
+        if games.bad is not None and name in ("gap", "dual"):
+            x[games.bad] = np.nan
+        if games.bad is not None and name == "converged":
+            x[games.bad] = False
+        x = x.reshape(shape if x.ndim == 3 else shape[:-1] if x.ndim == 2 else games.batch)
+        return x if _arrays.is_traced(x) else _arrays.like(x[()], values)
 
-    shaped_parts = {name: shaped(x) for name, x in parts.items()}
-    return Interactions(**shaped_parts, player_names=names)
+    return Interactions(
+        **{name: shaped(name, x) for name, x in parts.items()}, player_names=names, joint=joint
+    )
 
 
 def _report(result: Interactions, tol: float, max_iterations: int, throw: bool) -> None:

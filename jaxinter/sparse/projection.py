@@ -130,12 +130,13 @@ def half_schur(n: int, kappa: float) -> HalfSchur:
 
 
 def solve(factors: Rotations | HalfSchur, r: jax.Array) -> jax.Array:
-    """H^-1 r for r ``[samples, 2**n]`` with 0 at the empty coalition; so is the result."""
+    """H^-1 r for r ``[..., 2**n]`` with 0 at the empty coalition; so is the result."""
     if isinstance(factors, Rotations):
         back: Matrix2 = tuple(factors.rotation.T.ravel())
-        rotated = jnp.asarray(factors.inverse)[None] * subset_transform(r, back)
+        lattice = (*(1 for _ in r.shape[:-1]), -1)
+        rotated = factors.inverse.reshape(lattice) * subset_transform(r, back)
         mu = subset_transform(rotated, tuple(factors.rotation.ravel()))
-        return without_empty(mu - factors.empty[None] * mu[..., :1])
+        return without_empty(mu - factors.empty.reshape(lattice) * mu[..., :1])
     high, low = factors.bases
     coupled = jnp.einsum("ki,skl,lj->sij", high, r.reshape(-1, len(high), len(low)), low)
     rows, row = [], 0
@@ -154,7 +155,7 @@ def solve(factors: Rotations | HalfSchur, r: jax.Array) -> jax.Array:
 
 
 def project(factors: Rotations | HalfSchur, c: jax.Array, kappa: float, t: jax.Array) -> jax.Array:
-    """The nearest point of the graph to t ``[samples, 2 or 3, 2**n]``: (a, b) or (a, b, d)."""
+    """The nearest point of the graph to t ``[groups, 2 or 3, models, 2**n]``: (a, b[, d])."""
     boxed = t.shape[1] == 3
     r = t[:, 1] - subset_transform(t[:, 0], K) - c
     if boxed:

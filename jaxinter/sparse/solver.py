@@ -6,7 +6,7 @@ Two sets of constraints are easy alone: the graph (projection.py) and the object
 
     x = prox(z);  y = project(2x - z);  z <- anchor / (k+2) + (k+1)/(k+2) (z + 2 (y - x))
 
-Every `CHECK_EVERY` steps each sample is certified, and then restarted from where it is (anchor = z)
+Every `CHECK_EVERY` steps each group is certified, and then restarted from where it is (anchor = z)
 if the step |y - x| has shrunk enough, or has stopped shrinking, or the run has grown long; at a
 restart the scale tau between primal and dual moves to balance how far each has come.
 
@@ -16,7 +16,7 @@ of least L2 norm; where its own gap is closed but its L1 gap is not within the t
 halved. Where the iterations end before it is settled, a split that is proven within the tolerance
 is still returned: this phase's if it is one, else the sparsest seen.
 
-Everything is per sample (tau, k, eps, restarts): samples of a batch do not see each other, save
+Everything is per group (tau, k, eps, restarts): groups of a batch do not see each other, save
 that all run until the last is done. Units: max |w| = 1. float64 throughout: float32 floors at a gap
 of 1e-4 to 2e-3. The method's mathematics and measurements: see problem.py and bench/README.md.
 """
@@ -27,12 +27,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxinter._primitives import without_empty
+from jaxinter._primitives import MOBIUS, subset_transform, without_empty
 from jaxinter.sparse import projection
 from jaxinter.sparse.problem import (
     dual_bounds,
     graph_offset,
     or_effects,
+    prox,
     strength,
     total,
 )
@@ -46,21 +47,23 @@ RESTART_SUFFICIENT, RESTART_GROWING, RESTART_LONG = 0.2, 0.8, 0.25
 # needs less halving of eps: at 1/4 two starts agree better than at 1/2 for the same iterations.
 PHASE_1_SHARE, PHASE_2_SHARE = 0.5, 0.25
 TAU_STEP = 3.0  # largest change of tau at one restart
+# A start whose strength is more than this many times the default's is of no help.
+WORST_START = 10.0
 
 
 class Split(NamedTuple):
     """A feasible candidate."""
 
-    a_delta: jax.Array  # [samples, 2, 2**n]
-    l1: jax.Array  # [samples, 1]: sum of absolute effects
-    l2: jax.Array  # and of squared effects
+    a_delta: jax.Array  # [groups, 2, models, 2**n]
+    l1: jax.Array  # [groups, 1, 1]: the objective
+    l2: jax.Array  # and the sum of squared effects
 
     def objective(self, eps: jax.Array) -> jax.Array:
         return self.l1 + eps / 2 * self.l2
 
 
 class State(NamedTuple):
-    """Of each sample; vectors ``[samples, blocks, 2**n]``, scalars ``[samples, 1]``."""
+    """Of each group; vectors ``[groups, blocks, models, 2**n]``, scalars ``[groups, 1, 1]``."""
 
     z: jax.Array
     anchor: jax.Array
@@ -73,16 +76,18 @@ class State(NamedTuple):
     sparsest: Split  # of all phases, by L1 strength
     lower: jax.Array  # best lower bound on this phase's objective
     dual: jax.Array  # best lower bound on the L1 optimum, over both phases
+    y: jax.Array  # and its gradient by w, [groups, models, 2**n]
     iterations: jax.Array  # float64, as all counts here
     phase_began: jax.Array  # iterations before this phase
     done: jax.Array
 
 
 class Solution(NamedTuple):
-    """In units of max |w|: a and delta ``[samples, 2**n]``, the rest ``[samples, 1]``."""
+    """In units of max |w|: a, delta and y ``[groups, models, 2**n]``, the rest ``[groups]``."""
 
     a: jax.Array
     delta: jax.Array
+    y: jax.Array  # the gradient of the lower bound by w
     dual: jax.Array
     eps: jax.Array  # that settled the tie-break; NaN where the iterations ended before
     iterations: jax.Array
@@ -91,8 +96,8 @@ class Solution(NamedTuple):
 class Program(NamedTuple):
     """What the iteration needs to know of the linear program."""
 
-    c: jax.Array  # offset of the graph, [samples, 2**n]
-    zeta: jax.Array | None  # [samples, 1], bound of the residual; None without noise
+    c: jax.Array  # offset of the graph, [groups, models, 2**n]
+    zeta: jax.Array | None  # [groups, models, 1], bound of the residual; None without noise
     inner: jax.Array | None  # the same less a margin for rounding: where residuals are kept
     kappa: float  # scale of the residual's block, delta = kappa d
     factors: projection.Rotations | projection.HalfSchur
@@ -105,9 +110,9 @@ class Program(NamedTuple):
         return Split(jnp.stack([a, delta], axis=1), strength(a, b), total(a * a) + total(b * b))
 
     def prox(self, z: jax.Array, tau: jax.Array, eps: jax.Array) -> jax.Array:
-        """argmin of the objective + |x - z|^2 / (2 tau): soft threshold; clip for the residual."""
-        ab, bound = z[:, :2], tau[:, None]
-        x = (ab - jnp.clip(ab, -bound, bound)) / (1 + bound * eps[:, None])
+        """argmin of the objective + |x - z|^2 / (2 tau); for the residual, a clip."""
+        bound = tau[:, None]
+        x = prox(z[:, :2], bound) / (1 + bound * eps[:, None])
         if self.inner is not None:
             box = (self.inner / self.kappa)[:, None]
             x = jnp.concatenate([x, jnp.clip(z[:, 2:], -box, box)], axis=1)
@@ -126,7 +131,7 @@ class Program(NamedTuple):
 def solve(
     w: jax.Array,
     zeta: jax.Array,
-    start: jax.Array,
+    start: jax.Array | None,
     tol: jax.Array,
     tie_break: jax.Array,
     margin: jax.Array,
@@ -134,12 +139,13 @@ def solve(
     boxed: bool,
     max_iterations: int,
 ) -> Solution:
-    """Solves for w ``[samples, 2**n]``, max |w| = 1 and w(empty) = 0, n >= 1.
+    """Solves for w ``[groups, models, 2**n]``, max |w| = 1 and w(empty) = 0, n >= 1.
 
     Args:
-      zeta: ``[samples, 1]`` bound of the residual; not read unless `boxed`. At 1 or more, or where
-        w is 0, the answer is known: no effects.
-      start: ``[samples, 2, 2**n]``, a and delta to begin from.
+      zeta: ``[groups, models, 1]`` bound of the residual; not read unless `boxed`. Where w lies
+        within it, the answer is known: no effects.
+      start: ``[groups, models, 2, 2**n]``, a and delta to begin from where they are of use; None:
+        half of w in AND.
       tol: relative gap; tie_break: eps of phase 2, 0 for none; margin: how far residuals stay
         within the box (at most half of it), so that later rounding stays within too. Scalars.
     """
@@ -172,15 +178,21 @@ def solve(
     chosen = keep(s.best, s.sparsest, s.done | program.proven(s.best, s.dual))
     eps = jnp.where(s.done | (tie_break == 0), s.eps, jnp.nan)
     a, delta = chosen.a_delta[:, 0], chosen.a_delta[:, 1]
-    return Solution(a, delta, s.dual, eps, s.iterations.astype(jnp.int32))
+    dual, eps, iterations = (x[:, 0, 0] for x in (s.dual, eps, s.iterations))
+    return Solution(a, delta, s.y, dual, eps, iterations.astype(jnp.int32))
 
 
-def initial_state(program: Program, w: jax.Array, start: jax.Array) -> State:
+def initial_state(program: Program, w: jax.Array, start: jax.Array | None) -> State:
     """The start, or the answer where it is known: where w is 0, or lies within the box."""
-    a, delta = without_empty(start[:, 0]), without_empty(start[:, 1])
+    a, delta = without_empty(subset_transform(w / 2, MOBIUS)), jnp.zeros_like(w)
+    if start is not None:
+        given = without_empty(start[:, :, 0]), without_empty(start[:, :, 1])
+        limit = WORST_START * program.split(a, delta).l1
+        useful = program.split(*given).l1 <= limit
+        a, delta = jnp.where(useful, given[0], a), jnp.where(useful, given[1], delta)
     inner = 0.0 if program.inner is None else program.inner
     zeta = 0.0 if program.zeta is None else program.zeta
-    known = jnp.max(jnp.abs(w), axis=-1, keepdims=True) <= zeta
+    known = jnp.all(jnp.abs(w) <= zeta, axis=(-2, -1), keepdims=True)
     a = jnp.where(known, 0.0, a)
     delta = jnp.where(known, w, jnp.clip(delta, -inner, inner))
     b = or_effects(program.c, a, None if program.zeta is None else delta)
@@ -189,19 +201,23 @@ def initial_state(program: Program, w: jax.Array, start: jax.Array) -> State:
     split = program.split(a, delta)
     scalar = jnp.zeros_like(split.l1)
     # The multiplier of the full coalition alone: no split does without |w(full)|, less the noise.
-    trivial = jnp.maximum(jnp.abs(w[:, -1:]) - zeta, 0.0)
+    full = w[..., -1:]
+    worth = jnp.maximum(jnp.abs(full) - zeta, 0.0)
+    trivial = jnp.where(known, 0.0, total(worth))
+    y = jnp.zeros_like(w).at[..., -1:].set(jnp.where(worth > 0, jnp.sign(full), 0.0))
     return State(
         z=z,
         anchor=z,
         k=scalar,
-        tau=jnp.where(known, 1.0, split.l1 / a.shape[-1] / 2),
+        tau=jnp.where(known, 1.0, split.l1 / (a.shape[-1] * a.shape[-2]) / 2),
         first_step=scalar + jnp.inf,
         last_step=scalar + jnp.inf,
         eps=scalar,
         best=split,
         sparsest=split,
         lower=scalar - jnp.inf,
-        dual=jnp.where(known, 0.0, trivial),
+        dual=trivial,
+        y=y,
         iterations=scalar,
         phase_began=scalar,
         done=known,
@@ -224,20 +240,23 @@ def certify(program: Program, s: State, x: jax.Array, y: jax.Array) -> State:
         delta = jnp.clip(program.kappa * y[:, 2], -program.inner, program.inner)
     split = program.split(y[:, 0], delta)
     lam = (y[:, 1] + s.z[:, 1] - 2 * x[:, 1]) / s.tau
-    dual, elastic = dual_bounds(program.c, program.zeta, lam, s.eps)
-    dual = jnp.where(s.done, s.dual, jnp.maximum(s.dual, dual))
+    dual, elastic, y = dual_bounds(program.c, program.zeta, lam, s.eps)
+    improved = ~s.done & (dual > s.dual)
+    dual = jnp.where(improved, dual, s.dual)
     better = ~s.done & (split.objective(s.eps) < s.best.objective(s.eps))
     return s._replace(
         best=keep(split, s.best, better),
         sparsest=keep(split, s.sparsest, ~s.done & (split.l1 < s.sparsest.l1)),
         dual=dual,
+        y=jnp.where(improved, y, s.y),
         lower=jnp.where(s.eps > 0, jnp.maximum(s.lower, elastic), dual),
     )
 
 
 def change_phase(program: Program, s: State, x: jax.Array) -> State:
     """Phase 1 to phase 2, phase 2 with half the eps, or done."""
-    share = jnp.where(s.eps > 0, PHASE_2_SHARE, PHASE_1_SHARE)
+    share = jnp.where(program.tie_break > 0, PHASE_1_SHARE, 1.0)
+    share = jnp.where(s.eps > 0, PHASE_2_SHARE, share)
     upper = s.best.objective(s.eps)
     close = ~s.done & (upper - s.lower <= share * program.tol * upper)
     settled = (s.eps > 0) & program.proven(s.best, s.dual)
@@ -286,11 +305,11 @@ def restart(program: Program, s: State, size: jax.Array) -> State:
 
 
 def keep(new: Split, old: Split, where: jax.Array) -> Split:
-    """`new` for the samples where `where` ``[samples, 1]`` is true, else `old`."""
+    """`new` for the groups where `where` ``[groups, 1, 1]`` is true, else `old`."""
     a_delta = jnp.where(where[:, None], new.a_delta, old.a_delta)
     return Split(a_delta, jnp.where(where, new.l1, old.l1), jnp.where(where, new.l2, old.l2))
 
 
 def norm(x: jax.Array) -> jax.Array:
-    """L2 norm of each sample of ``[samples, blocks, 2**n]``, ``[samples, 1]``."""
-    return jnp.sqrt(jnp.sum(x * x, axis=(1, 2)))[:, None]
+    """L2 norm of each group of ``[groups, blocks, models, 2**n]``, ``[groups, 1, 1]``."""
+    return jnp.sqrt(jnp.sum(x * x, axis=(1, 3), keepdims=True).sum(axis=2))

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two engines behind one signature: the C++ solver on CPUs, solver.py everywhere else.
+
+``solve(w, zeta, start, tol, tie_break, margin, boxed=..., max_iterations=...) -> Solution``, as
+`jaxinter.sparse.solver.solve` says. ``solve_native`` takes numpy arrays, shows progress and can be
+interrupted; ``solve_traced`` is a JAX primitive whose CPU lowering is the same C++.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir, xla
+
+from jaxinter import _native
+from jaxinter.sparse import solver
+from jaxinter.sparse.solver import Solution
+
+# Of all tables together: below, a call ends before anybody could want to stop it.
+INTERRUPTIBLE_ELEMENTS = 1 << 12
+POLL_SECONDS = 0.05
+
+
+def solve_native(
+    w: np.ndarray,
+    zeta: np.ndarray,
+    start: np.ndarray | None,
+    tol: float,
+    tie_break: float,
+    margin: float,
+    *,
+    boxed: bool,
+    max_iterations: int,
+    report: Callable[[int], None] | None = None,
+) -> Solution:
+    """`solver.solve` by the C++ engine; `report` is told how many groups are solved so far.
+
+    start None: half of w in AND. The first exception of `report`, or Ctrl-C, stops the solver.
+    """
+    groups = len(w)
+    out = Solution(
+        *(np.empty_like(w) for _ in range(3)),
+        *(np.empty(groups) for _ in range(2)),
+        np.empty(groups, np.int32),
+    )
+    monitor = np.zeros(2, np.int32)  # set [0] to stop; [1]: groups solved
+    call = partial(
+        _native.sparse_split,
+        w,
+        zeta if boxed else None,
+        start,
+        tol,
+        tie_break,
+        margin,
+        max_iterations,
+        *out,
+        monitor,
+    )
+    if report is None and w.size <= INTERRUPTIBLE_ELEMENTS:
+        call()
+        return out
+    worker = _Worker(call)
+    try:
+        while not worker.wait(POLL_SECONDS):
+            if report:
+                report(int(monitor[1]))
+        worker.result()
+        if report:
+            report(int(monitor[1]))
+    finally:
+        monitor[0] = 1
+        worker.wait(None)
+    return out
+
+
+class _Worker(threading.Thread):
+    """Runs a call beside the caller, who stays free to hear Ctrl-C."""
+
+    def __init__(self, call: Callable[[], None]):
+        super().__init__(daemon=True)
+        self._call, self._error, self._done = call, None, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:  # handed to the caller
+            self._error = error
+        finally:
+            self._done.set()
+
+    def wait(self, seconds: float | None) -> bool:
+        return self._done.wait(seconds)
+
+    def result(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+sparse_split_p = Primitive("jaxinter_sparse_split")
+sparse_split_p.multiple_results = True
+
+
+def solve_traced(
+    w: jax.Array,
+    zeta: jax.Array,
+    start: jax.Array | None,
+    tol: jax.Array,
+    tie_break: jax.Array,
+    margin: jax.Array,
+    *,
+    boxed: bool,
+    max_iterations: int,
+) -> Solution:
+    """`solver.solve` inside a traced program: C++ on a CPU, the JAX engine elsewhere."""
+    numbers = jnp.stack([jnp.asarray(x, jnp.float64) for x in (tol, tie_break, margin)])
+    zeta = jnp.broadcast_to(zeta, (*w.shape[:2], 1))
+    if start is None:
+        start = jnp.zeros((*w.shape[:2], 2, 0))
+    operands = (w, zeta, start, numbers)
+    return Solution(*sparse_split_p.bind(*operands, boxed=boxed, max_iterations=max_iterations))
+
+
+def _by_jax(w, zeta, start, numbers, *, boxed, max_iterations):
+    tol, tie_break, margin = numbers
+    given = start if start.shape[-1] else None
+    found = solver.solve(
+        w, zeta, given, tol, tie_break, margin, boxed=boxed, max_iterations=max_iterations
+    )
+    return list(found)
+
+
+def _abstract(w, zeta, start, numbers, **_):
+    table, scalar = w.update(weak_type=False), numbers.update(shape=w.shape[:1], weak_type=False)
+    return [table, table, table, scalar, scalar, scalar.update(dtype=np.dtype(np.int32))]
+
+
+def _batch(args, dims, **parameters):
+    """Batches of groups are groups; settings that differ within a batch are not."""
+    *tables, numbers = args
+    *table_dims, numbers_dim = dims
+    if numbers_dim is not None:
+        raise NotImplementedError("extract: tol and tie_break cannot be mapped over by vmap")
+    size = next(x.shape[d] for x, d in zip(tables, table_dims) if d is not None)
+    tables = [
+        jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
+        for x, d in zip(tables, table_dims)
+    ]
+    groups = tables[0].shape[1]
+    flat = [x.reshape(size * groups, *x.shape[2:]) for x in tables]
+    out = sparse_split_p.bind(*flat, numbers, **parameters)
+    return [x.reshape(size, groups, *x.shape[1:]) for x in out], [0] * len(out)
+
+
+sparse_split_p.def_impl(partial(xla.apply_primitive, sparse_split_p))
+sparse_split_p.def_abstract_eval(_abstract)
+batching.primitive_batchers[sparse_split_p] = _batch
+mlir.register_lowering(sparse_split_p, mlir.lower_fun(_by_jax, multiple_results=True))
+mlir.register_lowering(
+    sparse_split_p, jax.ffi.ffi_lowering("jaxinter_sparse_split"), platform="cpu"
+)
