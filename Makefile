@@ -14,12 +14,12 @@ test: .venv/test
 bench: .venv/test
 	$(BIN)/python bench/bench_transform.py
 	$(BIN)/python bench/bench_assemble.py
-	$(BIN)/python bench/bench_extract.py
+	$(BIN)/python bench/bench_sparse.py
 
 bench-smoke: .venv/test
 	$(BIN)/python bench/bench_transform.py --smoke
 	$(BIN)/python bench/bench_assemble.py --smoke
-	$(BIN)/python bench/bench_extract.py --smoke
+	$(BIN)/python bench/bench_sparse.py --smoke
 
 lint: .venv/lint
 	$(BIN)/ruff check .

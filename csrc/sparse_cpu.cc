@@ -262,15 +262,25 @@ class Solver {
     return Pass<kSums, kMaxima>(size, parallel_, f);
   }
 
+  // f(V{}, i) for the elements i of all models' tables. A vector must not span two of them.
+  template <class F>
+  void OverTables(const F& f) {
+    for (int k = 0; k < models_; ++k) {
+      Over(size_, [&](auto v, Index i, auto&) { f(v, k * size_ + i); });
+    }
+  }
+
   // out = (Step (x) ... (x) Step) of f(V{}, i), i the elements of one table; out may be read by f.
   template <class Step, class F>
   void Transform(const Step& step, double* out, const F& f) {
-    const Job<double, Expression<F>, Step> job{{f, 0}, out, step, out};
     if (n_ > kCachePlayers - 1 || parallel_.threads() > 1) {
+      // Written first: compiling the walk of large tables for each expression takes minutes.
+      Over(size_, [&](auto v, Index i, auto&) { Put(out + i, f(v, i)); });
+      const Job<double, Values<double>, Step> job{{out}, out, step, out};
       LargeTable<double, NoSums>(n_, nullptr, parallel_, job);
     } else {
       NoSums none(n_);
-      Table<double, Keep>(n_, none, job);
+      Table<double, Keep>(n_, none, Job<double, Expression<F>, Step>{{f, 0}, out, step, out});
     }
   }
 
@@ -390,7 +400,7 @@ class Solver {
   // The objective and the sum of squares of a candidate, f(V{}, block, i); entries 0 are 0.
   template <class F>
   std::pair<double, double> Strength(const F& f) {
-    const auto totals = Over<2>(kJoint ? size_ : all_, [&](auto v, Index i, auto& totals) {
+    const auto totals = Over<2>(size_, [&](auto v, Index i, auto& totals) {
       using U = decltype(v);
       for (int block = 0; block < 2; ++block) {
         if constexpr (kJoint) {
@@ -481,7 +491,7 @@ class Solver {
         }
       });
     } else {
-      Over(all_, [&](auto v, Index i, auto&) {
+      OverTables([&](auto v, Index i) {
         using U = decltype(v);
         move(T<U>(0, i), Load<U>(k_mu_ + i), anchor_[0] + i, z_[0] + i);
         move(T<U>(1, i), U(-Load<U>(mu_ + i)), anchor_[1] + i, z_[1] + i);
@@ -528,7 +538,7 @@ class Solver {
     });
     const auto keep = [&](Split& split) {
       split.l1 = l1, split.l2 = l2;
-      Over(all_, [&](auto v, Index i, auto&) {
+      OverTables([&](auto v, Index i) {
         using U = decltype(v);
         Put(split.a + i, U(T<U>(0, i) + Load<U>(k_mu_ + i)));
       });
@@ -560,7 +570,7 @@ class Solver {
       value -= (totals.sum[0] + zeta_[k] * totals.sum[1]) / tau_;
     }
     const double unit = 1 / tau_;
-    const auto ball = Over<1, 1>(kJoint ? size_ : all_, [&](auto v, Index i, auto& totals) {
+    const auto ball = Over<1, 1>(size_, [&](auto v, Index i, auto& totals) {
       using U = decltype(v);
       for (const double* vector : {mu_, k_mu_}) {
         if constexpr (kJoint) {
@@ -582,7 +592,7 @@ class Solver {
     if (dual > dual_) {
       dual_ = dual, has_lam_ = true;
       const double scale = -unit / std::max(1.0, ball.max[0]);
-      Over(all_, [&](auto v, Index i, auto&) {
+      OverTables([&](auto v, Index i) {
         using U = decltype(v);
         Put(lam_ + i, U(Load<U>(mu_ + i) * scale));
       });
@@ -612,7 +622,7 @@ class Solver {
     const double shift = tau_ * (eps - eps_);
     for (int block = 0; block < 2; ++block) {
       double *z = z_[block], *moved = anchor_[block];
-      Over(all_, [&](auto v, Index i, auto&) {
+      OverTables([&](auto v, Index i) {
         using U = decltype(v);
         Put(moved + i, U(Load<U>(z + i) + X<U>(z, i) * shift));
       });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU kernels by themselves, without Python: against the definition, across every path (scalar,
-// registers, sweeps, panels, threads, streams), aligned and not. Meant for sanitizers and for other
-// processors; `.ci/check_kernels` builds and runs it.
+// registers, sweeps, panels, threads, streams), aligned and not; and the sparse solver's certificate
+// recomputed. Meant for sanitizers and for other processors; `.ci/check_kernels` builds and runs it.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 
 #include "../csrc/assemble_kernels.h"
 #include "../csrc/lattice_kernels.h"
+#include "../csrc/sparse_kernels.h"
 #include "../csrc/threads.h"
 
 using namespace jaxinter;
@@ -141,6 +143,99 @@ void CheckAssembly(Index rows, int n, Index size, int form) {
   Check(same, "assembly", n, rows);
 }
 
+// The dual norm of h (jaxinter/sparse/problem.py) for one model or two.
+double Gauge(const double* x, int models, Index size) {
+  double most = 0;
+  for (Index i = 0; i < size; ++i) {
+    const double first = x[i], second = models > 1 ? x[size + i] : 0;
+    if (models == 1) most = std::max(most, std::fabs(first));
+    if (models > 1) {
+      most = std::max({most, std::fabs(first) / 2, std::fabs(second) / 2,
+                       std::fabs(first + second) / 3});
+    }
+  }
+  return most;
+}
+
+// Groups whose first player is a dummy in every third, and whose fourth is nothing at all.
+void CheckSparse(Index groups, int models, int n, double noise, double tie_break) {
+  const Index size = Index{1} << n, all = models * size;
+  std::vector<double> w = Normal<double>(groups * all), zeta(groups * models, noise);
+  for (Index i = 0; i < groups * all; ++i) {
+    const Index group = i / all, at = i % size;
+    if (group % 3 == 2 && at & 1) w[i] = w[i - 1];
+    if (group == 3) w[i] = 0;
+  }
+  for (Index table = 0; table < groups * models; ++table) {
+    const double empty = w[table * size];
+    for (Index i = 0; i < size; ++i) w[table * size + i] -= empty;
+  }
+  for (Index group = 0; group < groups; ++group) {
+    double most = 0;
+    for (Index i = 0; i < all; ++i) most = std::max(most, std::fabs(w[group * all + i]));
+    for (Index i = 0; most > 0 && i < all; ++i) w[group * all + i] /= most;
+  }
+  const double tol = 1e-2;
+  const SparseProgram program{groups,   n,   models, w.data(), noise > 0 ? zeta.data() : nullptr,
+                              nullptr,  tol, tie_break, 1e-12, 4000};
+  std::vector<double> a(groups * all), delta(a), y(a), dual(groups), eps(groups);
+  std::vector<std::int32_t> iterations(groups);
+  const auto solve = [&](const char* threads_of, auto&... out) {
+    setenv("JAXINTER_THREADS", threads_of, 1);
+    SleepingThreads threads(1 << 30);
+    LaunchSparseSplitCpu(program, {out.data()...}, {nullptr, nullptr}, threads);
+  };
+  solve("4", a, delta, y, dual, eps, iterations);
+  std::vector<double> a1(a), delta1(a), y1(a), dual1(groups), eps1(groups);
+  std::vector<std::int32_t> iterations1(groups);
+  solve("1", a1, delta1, y1, dual1, eps1, iterations1);
+  Check(a == a1 && delta == delta1 && y == y1 && dual == dual1 && iterations == iterations1,
+        "sparse split on one thread", n, groups);
+  setenv("JAXINTER_THREADS", "4", 1);
+  for (Index group = 0; group < groups; ++group) {
+    const Index at = group * all;
+    std::vector<double> b(all), superset(all), meets(all);
+    double value = 0, primal = 0, within = 0;
+    for (int k = 0; k < models; ++k) {
+      std::vector<double> k_a(a.begin() + at + k * size, a.begin() + at + (k + 1) * size);
+      std::vector<double> rest(size), below(y.begin() + at + k * size, y.begin() + at + (k + 1) * size);
+      for (Index i = 0; i < size; ++i) {
+        rest[i] = delta[at + k * size + i] - w[at + k * size + i];
+        within = std::max(within, std::fabs(delta[at + k * size + i]) - noise);
+        value += below[i] * w[at + k * size + i] - noise * std::fabs(below[i]);
+      }
+      std::vector<double> above = below;
+      Plain(k_a.data(), 1, n, AndToOr::kMatrix);
+      Plain(rest.data(), 1, n, ComplementMobius::kMatrix);
+      Plain(above.data(), 1, n, SupersetZeta::kMatrix);
+      Plain(below.data(), 1, n, Zeta::kMatrix);
+      for (Index i = 1; i < size; ++i) {
+        b[k * size + i] = k_a[i] + rest[i];
+        superset[k * size + i] = above[i];
+        meets[k * size + i] = below[size - 1] - below[size - 1 - i];
+      }
+    }
+    for (Index i = 0; i < size; ++i) {
+      for (const double* x : {static_cast<const double*>(a.data() + at),
+                              static_cast<const double*>(b.data())}) {
+        double top = 0, bottom = 0;
+        for (int k = 0; k < models; ++k) {
+          primal += std::fabs(x[k * size + i]);
+          top = std::max(top, x[k * size + i]), bottom = std::min(bottom, x[k * size + i]);
+        }
+        if (models > 1) primal += top - bottom;
+      }
+    }
+    const double gauge = std::max(Gauge(superset.data(), models, size),
+                                  Gauge(meets.data(), models, size));
+    Check(gauge <= 1 + 1e-9, "sparse split: multiplier in the dual ball", n, group);
+    Check(std::fabs(value - dual[group]) <= 1e-8 * (1 + primal), "sparse split: bound", n, group);
+    Check(within <= 0 && primal - dual[group] <= tol * primal + 1e-9 &&
+              dual[group] <= primal * (1 + 1e-9) + 1e-12,
+          "sparse split: certificate", n, group);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char**) {
@@ -184,6 +279,17 @@ int main(int argc, char**) {
       CheckAssembly<std::uint8_t>(40, n, 5000, form);
       CheckAssembly<std::uint64_t>(40, n, 300, form);
     }
+  }
+  for (int n = 1; n <= 7; ++n) {
+    for (const double noise : {0.0, 0.05}) {
+      CheckSparse(5, 1, n, noise, 0.1);
+      CheckSparse(4, 2, n, noise, 0);
+    }
+  }
+  if (most == 20) {
+    CheckSparse(3, 1, 10, 0.05, 0);
+    CheckSparse(1, 1, 14, 0, 0);  // one table on several threads
+    CheckSparse(1, 1, 14, 0.3, 0);
   }
   std::printf("%s: %s\n", SimdLevel(), failures ? "FAILED" : "all hold");
   return failures != 0;

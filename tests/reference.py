@@ -83,6 +83,57 @@ def sparsest_split(v, bound):
     return result.fun
 
 
+def joint_norm(x):
+    """sum over effects of sum_k |x_k| + |max(0, x_1..x_m)| + |min(0, x_1..x_m)|, of ``[m, ...]``."""
+    zero = np.zeros_like(x[0])
+    highest, lowest = np.max([zero, *x], axis=0), np.min([zero, *x], axis=0)
+    return np.abs(x).sum() + np.abs(highest).sum() + np.abs(lowest).sum()
+
+
+def joint_gauge(lam):
+    """max <lam, x> over joint_norm(x) <= 1, for one effect's lam ``[m]``: HiGHS."""
+    eye, one = np.eye(len(lam)), np.ones((len(lam), 1))
+    # x = plus - minus, top >= every x, bottom >= every -x
+    above = np.hstack([eye, -eye, -one, 0 * one])
+    below = np.hstack([-eye, eye, 0 * one, -one])
+    size_of = np.ones((1, 2 * len(lam) + 2))
+    right = np.concatenate([np.zeros(2 * len(lam)), [1.0]])
+    cost = -np.concatenate([lam, -lam, [0.0, 0.0]])
+    result = linprog(cost, A_ub=np.vstack([above, below, size_of]), b_ub=right, method="highs")
+    assert result.status == 0, result.message
+    return -result.fun
+
+
+def sparsest_joint_split(tables, bounds):
+    """The least joint_norm of AND and of OR effects that explain each table within its bound."""
+    models, everyone = len(tables), np.arange(1, tables.shape[-1])
+    t = everyone[:, None]
+    design = np.hstack([(everyone & t) == everyone, (everyone & t) != 0]).astype(float)
+    rows, kinds = design.shape
+    w = (tables - tables[:, :1])[:, 1:]
+    # effects = plus - minus ``[models, kinds]``, residual ``[models, rows]``, then one top >= every
+    # model's effect and one bottom >= minus every model's effect ``[kinds]``
+    each, own = np.eye(models * kinds), np.kron(np.eye(models), design)
+    shared = np.tile(np.eye(kinds), (models, 1))
+    no_residual = np.zeros((models * kinds, models * rows))
+    equality = np.hstack([own, -own, np.eye(models * rows), np.zeros((models * rows, 2 * kinds))])
+    above = np.hstack([each, -each, no_residual, -shared, 0 * shared])
+    below = np.hstack([-each, each, no_residual, 0 * shared, -shared])
+    cost = np.concatenate([np.ones(2 * len(each)), np.zeros(models * rows), np.ones(2 * kinds)])
+    box = [(-bound, bound) for bound in bounds for _ in range(rows)]
+    result = linprog(
+        cost,
+        A_ub=np.vstack([above, below]),
+        b_ub=np.zeros(2 * len(each)),
+        A_eq=equality,
+        b_eq=w.ravel(),
+        bounds=[(0, None)] * (2 * len(each)) + box + [(0, None)] * (2 * kinds),
+        method="highs",
+    )
+    assert result.status == 0, result.message
+    return result.fun
+
+
 def order_strength(and_effects, or_effects, n):
     """positive(m), negative(m) for m = 1..n."""
     positive, negative = np.zeros(n), np.zeros(n)

@@ -14,17 +14,18 @@ import numpy as np
 from jaxinter import _arrays, _checks, _native, _progress
 from jaxinter.interactions import Interactions, and_or_sum, relative_gap
 from jaxinter.sparse import solver
+from jaxinter.sparse.exact import MAX_PLAYERS as EXACT_PLAYERS
 from jaxinter.sparse.exact import solve_exact
 from jaxinter.sparse.games import NATIVE_ELEMENTS, Games, checked_games, checked_noise
 from jaxinter.sparse.native import solve_native, solve_traced
 from jaxinter.sparse.problem import dual_bounds, graph_offset, or_effects, strength, total
+from jaxinter.sparse.published import solve_published
 from jaxinter.sparse.solver import Solution
 
 __all__ = ["ConvergenceError", "explain_games", "extract"]
 
 METHODS = ("rhpr", "exact", "published")
 ENGINES = ("auto", "native", "jax")
-EXACT_PLAYERS = 11  # an interior point step takes 8^n
 # Table entries solved in one call of the JAX engine: on a CPU, where a small group stays in a cache
 # and each waits for its slowest sample, and on an accelerator, which wants width.
 GROUP_ELEMENTS_CPU, GROUP_ELEMENTS = 1 << 10, 1 << 20
@@ -99,8 +100,9 @@ def extract(
       progress: show a progress bar over the samples; a string is its title.
       player_names: n names that travel with the result to every listing.
       engine: "native" (C++, the CPU's default), "jax" (any platform), or "auto".
-      published: options of that method: steps (10,000), learning_rate (1e-5), momentum (0.9) and,
-        for "shared", private_ratio (0.5, times the mean |v(full) - v(empty)|) and alpha (0.1).
+      published: options of that method: steps (10,000), learning_rate (1e-5), momentum (0.9); for
+        "shared" steps (20,000), learning_rate (1e-7), private_ratio (0.5, times the mean |v(full) -
+        v(empty)|) and alpha (0.1).
 
     Returns:
       `Interactions`: effects and residual of the kind and dtype of `values` (float64 inside). With
@@ -350,11 +352,11 @@ def _explain_published(
     report: Report,
 ) -> Fields:
     """By the papers' own gradient descent, in units of v; the bound is |v(full)| less the noise."""
-    from jaxinter.sparse.published import solve_published
-
     v_empty = games.values[..., :1]
     v = games.values - v_empty
-    steps = min(int(options.pop("steps", 10_000)), settings["max_iterations"])
+    shared = joint == "shared"  # the settings of its own code: the usual rate raises this loss
+    steps = options.pop("steps", 20_000 if shared else 10_000)
+    rate = options.pop("learning_rate", 1e-7 if shared else 1e-5)
     alpha, private = options.pop("alpha", 0.1), options.pop("private_ratio", 0.5)
     swing = abs(v[..., -1:])
     kind = "shared" if joint == "shared" else "coupled" if joint else None
@@ -363,6 +365,7 @@ def _explain_published(
             jnp.asarray(v),
             None if games.bound is None else jnp.asarray(games.bound),
             steps=steps,
+            learning_rate=rate,
             joint=kind,
             private_bound=jnp.asarray(private * swing.mean(axis=0, keepdims=True)),
             alpha=alpha,

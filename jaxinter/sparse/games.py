@@ -53,8 +53,8 @@ class Games(NamedTuple):
 
     def map(self, f: Callable[[Any], Any]) -> "Games":
         """f of every array over groups."""
-        arrays = (None if x is None else f(x) for x in self[:4])
-        return Games(*arrays, self.dtype, self.batch)
+        values, bound, start, bad = (None if x is None else f(x) for x in self[:4])
+        return Games(values, bound, start, bad, self.dtype, self.batch)
 
 
 def checked_noise(call: str, ratio: Any, bound: Any, preset: str | None, per: str) -> Noise:
@@ -97,7 +97,8 @@ def checked_games(
     traced = any(
         _arrays.is_traced(x) for x in jax.tree.leaves((values, noise.ratio, noise.bound, start))
     )
-    has_noise = noise.bound is not None or _arrays.is_traced(noise.ratio) or np.any(noise.ratio)
+    has_noise = noise.bound is not None or _arrays.is_traced(noise.ratio)
+    has_noise = has_noise or bool(np.any(noise.ratio))
     if has_noise and n > MAX_PLAYERS_WITH_NOISE:
         raise ValueError(
             f"{call}: with noise, values must be of at most {MAX_PLAYERS_WITH_NOISE} players; "
@@ -197,6 +198,7 @@ def _checked_start(
         if np.shape(part) != shape:
             raise ValueError(f"{call}: start must have shape {shape}; got {np.shape(part)}")
     grouped = (*group_shape[:2], 2, shape[-1])
+    parts: list[Any]
     if traced:
         with jax.enable_x64(True):
             parts = [_arrays.as_jax(call, "start", x).astype(jnp.float64) for x in given]

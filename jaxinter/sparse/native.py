@@ -42,11 +42,9 @@ def solve_native(
     start None: half of w in AND. The first exception of `report`, or Ctrl-C, stops the solver.
     """
     groups = len(w)
-    out = Solution(
-        *(np.empty_like(w) for _ in range(3)),
-        *(np.empty(groups) for _ in range(2)),
-        np.empty(groups, np.int32),
-    )
+    a, delta, y = (np.empty_like(w) for _ in range(3))
+    dual, eps, iterations = np.empty(groups), np.empty(groups), np.empty(groups, np.int32)
+    out = Solution(a, delta, y, dual, eps, iterations)
     monitor = np.zeros(2, np.int32)  # set [0] to stop; [1]: groups solved
     call = partial(
         _native.sparse_split,
@@ -82,7 +80,8 @@ class _Worker(threading.Thread):
 
     def __init__(self, call: Callable[[], None]):
         super().__init__(daemon=True)
-        self._call, self._error, self._done = call, None, threading.Event()
+        self._call, self._done = call, threading.Event()
+        self._error: BaseException | None = None
         self.start()
 
     def run(self) -> None:

@@ -134,7 +134,7 @@ def solve(factors: Rotations | HalfSchur, r: jax.Array) -> jax.Array:
     if isinstance(factors, Rotations):
         back: Matrix2 = tuple(factors.rotation.T.ravel())
         lattice = (*(1 for _ in r.shape[:-1]), -1)
-        rotated = factors.inverse.reshape(lattice) * subset_transform(r, back)
+        rotated = jnp.asarray(factors.inverse.reshape(lattice)) * subset_transform(r, back)
         mu = subset_transform(rotated, tuple(factors.rotation.ravel()))
         return without_empty(mu - factors.empty.reshape(lattice) * mu[..., :1])
     high, low = factors.bases

@@ -22,7 +22,7 @@ of 1e-4 to 2e-3. The method's mathematics and measurements: see problem.py and b
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,14 +83,15 @@ class State(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """In units of max |w|: a, delta and y ``[groups, models, 2**n]``, the rest ``[groups]``."""
+    """In units of max |w|, JAX or numpy: a, delta and y ``[groups, models, 2**n]``, the rest
+    ``[groups]``."""
 
-    a: jax.Array
-    delta: jax.Array
-    y: jax.Array  # the gradient of the lower bound by w
-    dual: jax.Array
-    eps: jax.Array  # that settled the tie-break; NaN where the iterations ended before
-    iterations: jax.Array
+    a: Any
+    delta: Any
+    y: Any  # the gradient of the lower bound by w
+    dual: Any
+    eps: Any  # that settled the tie-break; NaN where the iterations ended before
+    iterations: Any
 
 
 class Program(NamedTuple):
