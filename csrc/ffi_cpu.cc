@@ -196,7 +196,7 @@ XLA_FFI_DEFINE_HANDLER(kMaskedInputsHandler, MaskedInputs,
 
 constexpr char kSparseSplit[] = "jaxinter_sparse_split";
 
-// Operands w [groups, models, 2^n], zeta [groups, models, 1], start [groups, models, 2, 2^n] or
+// Operands w [groups, models, 2^n], zeta [groups, models, 1], start [groups, models, 3, 2^n] or
 // empty, settings [3]: tol, tie-break, margin; all float64.
 ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buffer<ffi::F64> zeta,
                         ffi::Buffer<ffi::F64> start, ffi::Buffer<ffi::F64> settings,
@@ -209,7 +209,7 @@ ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buff
   const bool fits = n >= 1 && n <= (boxed ? kMaxPlayersWithNoise : kMaxPlayers) && dims[1] >= 1 &&
                     dims[1] <= kMaxModels && settings.element_count() == 3 &&
                     zeta.element_count() == static_cast<std::size_t>(dims[0] * dims[1]) &&
-                    (start.element_count() == 0 || start.element_count() == 2 * w.element_count()) &&
+                    (start.element_count() == 0 || start.element_count() == 3 * w.element_count()) &&
                     a->element_count() == w.element_count() &&
                     delta->element_count() == w.element_count() &&
                     y->element_count() == w.element_count() &&

@@ -131,7 +131,7 @@ void MaskedInputs(const py::array& masks, int n_players, const py::array& x,
   if (!known) throw py::value_error("_cpu.masked_inputs: elements must have 1, 2, 4 or 8 bytes");
 }
 
-// w, a, delta, y [groups, models, 2^n]; zeta [groups, models]; start [groups, models, 2, 2^n]; dual,
+// w, a, delta, y [groups, models, 2^n]; zeta [groups, models]; start [groups, models, 3, 2^n]; dual,
 // eps, iterations [groups]; monitor int32 [2]: set [0] to stop, read [1] for the groups done.
 void SparseSplits(const py::array_t<double>& w, const std::optional<py::array_t<double>>& zeta,
                   const std::optional<py::array_t<double>>& start, double tol, double tie_break,
@@ -147,7 +147,7 @@ void SparseSplits(const py::array_t<double>& w, const std::optional<py::array_t<
   const Index all = w.size();
   if (n < 1 || n > (zeta ? kMaxPlayersWithNoise : kMaxPlayers) || models < 1 ||
       models > kMaxModels || !fits(w, all) || !fits(a, all) || !fits(delta, all) || !fits(y, all) ||
-      (zeta && !fits(*zeta, groups * models)) || (start && !fits(*start, 2 * all)) ||
+      (zeta && !fits(*zeta, groups * models)) || (start && !fits(*start, 3 * all)) ||
       !fits(dual, groups) || !fits(eps, groups) || !fits(iterations, groups) || !fits(monitor, 2)) {
     throw py::value_error("_cpu.sparse_split: shapes or layouts do not fit");
   }

@@ -21,7 +21,7 @@ struct SparseProgram {
   int n_players, models;
   const double* w;      // [groups, models, 2^n], entry 0 of each is 0
   const double* zeta;   // [groups, models], bounds of the residuals; null without noise
-  const double* start;  // [groups, models, 2, 2^n], AND effects and residual; null: half of w
+  const double* start;  // [groups, models, 3, 2^n], AND effects, residual and y; null: half of w
   double tol;           // relative gap to prove
   double tie_break;     // 0 for none
   double margin;        // how far residuals stay within zeta, at most half of it

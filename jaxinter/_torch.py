@@ -97,22 +97,19 @@ def and_or_interactions(
 
 
 class _Sparsity(torch.autograd.Function):
-    """A scalar a game, with the gradient that comes with it."""
+    """A number a game, and how its gradient comes back."""
 
     @staticmethod
     def forward(ctx, values, solve):
-        optimum, gradient = (torch.from_numpy(np.array(x)) for x in solve(values.detach()))
-        ctx.save_for_backward(gradient.to(values.dtype))
-        ctx.lattice_axes = gradient.ndim - optimum.ndim
-        return optimum.to(values.dtype)
+        optimum, ctx.pull_back = solve(values.detach())
+        return torch.from_numpy(np.array(optimum))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent):
-        (gradient,) = ctx.saved_tensors
-        return cotangent[(..., *(None for _ in range(ctx.lattice_axes)))] * gradient, None
+        return torch.from_numpy(ctx.pull_back(cotangent.numpy())), None
 
 
 def sparsity(values: torch.Tensor, solve: Callable[[Any], tuple]) -> torch.Tensor:
-    """See `jaxinter.sparsity`; solve gives the optimum and its gradient as numpy arrays."""
+    """See `jaxinter.sparsity`; solve gives the optimum and what takes cotangents back."""
     return _Sparsity.apply(values, solve)

@@ -15,7 +15,7 @@ from jaxinter.transform import zeta
 
 __all__ = ["Effect", "Interactions", "load"]
 
-FILE_VERSION = 1
+FILE_VERSION = 2
 
 
 class Effect(NamedTuple):
@@ -53,10 +53,17 @@ class Interactions:
       primal: ``[...]`` float64, sum of absolute effects of exactly what is held here.
       dual: ``[...]`` float64, proven lower bound on the least possible such sum.
       gap: ``[...]`` float64, (primal - dual) / primal; 0 when primal is 0.
-      iterations: ``[...]`` int, of the solver.
+      iterations: ``[...]`` int, steps of the solver, first-order and Newton's alike.
       converged: ``[...]`` bool, gap within the tolerance asked for.
       tie_break: ``[...]`` float64, the eps that chose among optimal splits; 0 for none, NaN where
         the iterations ended before the choice was settled.
+      multiplier: ``[..., 2**n]``, y, the proof of `dual` where there is one: sums to 0, and
+
+            dual = sum_T y(T) v(T) - bound * sum_{T not empty} |y(T)|,
+            |sum_{T superset S} y(T)| <= 1 and |sum_{T meets S} y(T)| <= 1 for every S not empty
+
+        (of several models together: within the dual ball of the joint objective). By weak duality
+        no explanation within the bound is sparser; it is the gradient of `sparsity` too.
       player_names: names of the n players, or None.
       joint: whether the axis before the lattice holds models explained together.
     """
@@ -71,6 +78,7 @@ class Interactions:
     iterations: Any
     converged: Any
     tie_break: Any
+    multiplier: Any = None
     player_names: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     joint: bool = field(default=False, metadata={"static": True})
 
@@ -140,7 +148,7 @@ class Interactions:
         return self._with_effects(a, b)
 
     def canonical(self) -> "Interactions":
-        """One of many equal explanations, of lower order and no greater L1 strength.
+        """One of many equal explanations, of lower order and no greater L1 strength of each model.
 
         Singletons are merged; and as AND({i, j}) + OR({i, j}) is AND({i}) + AND({j}), what the two
         effects of a pair have in common moves to its players. What is reconstructed does not
@@ -169,6 +177,8 @@ class Interactions:
         if self.joint:
             primal = primal.sum(axis=-1) + sum(spread(x).sum(axis=-1, dtype=wide) for x in (a, b))
         dual = self.dual if _arrays.is_traced(self.dual) else np.asarray(self.dual)
+        if _arrays.is_traced(primal):
+            dual = dual.astype(primal.dtype)
         fields = {"and_effects": a, "or_effects": b, "primal": primal}
         fields["gap"] = relative_gap(primal, dual)
         return replace(self, **{name: self._kind(x) for name, x in fields.items()})
@@ -199,7 +209,7 @@ class Interactions:
         arrays: dict[str, Any] = {
             f.name: _arrays.to_numpy("Interactions.save", f.name, getattr(self, f.name))
             for f in fields(self)
-            if f.name not in ("player_names", "joint")
+            if f.name not in ("player_names", "joint") and getattr(self, f.name) is not None
         }
         if self.joint:
             arrays["joint"] = np.bool_(True)

@@ -84,7 +84,7 @@ def sparsest_split(v, bound):
 
 
 def joint_norm(x):
-    """sum over effects of sum_k |x_k| + |max(0, x_1..x_m)| + |min(0, x_1..x_m)|, of ``[m, ...]``."""
+    """sum_k |x_k| + |max(0, x_1..x_m)| + |min(0, x_1..x_m)|, summed over effects ``[m, ...]``."""
     zero = np.zeros_like(x[0])
     highest, lowest = np.max([zero, *x], axis=0), np.min([zero, *x], axis=0)
     return np.abs(x).sum() + np.abs(highest).sum() + np.abs(lowest).sum()

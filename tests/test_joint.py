@@ -92,14 +92,14 @@ class TestOptimum:
         }
         for result in found.values():
             for i, table in enumerate(v):
-                true = reference.sparsest_joint_split(table, [0.0] * models if bound is None else bound)
+                box = [0.0] * models if bound is None else bound
+                true = reference.sparsest_joint_split(table, box)
                 assert result.dual[i] <= true * (1 + 1e-9)
                 assert true <= result.primal[i] * (1 + 1e-9)
             assert (result.gap <= 1e-5).all()
             check(result, v, 0.0 if bound is None else bound)
-        effects = [result.effects for result in found.values()]
-        # one tie-break, one answer
-        np.testing.assert_allclose(*effects, atol=2e-2 * abs(v).max())
+        assert (found["jax"].dual <= found["native"].primal * (1 + 1e-9)).all()
+        assert (found["native"].dual <= found["jax"].primal * (1 + 1e-9)).all()
 
     @pytest.mark.parametrize("ratio", [0.0, 0.02])
     @pytest.mark.parametrize("models", [2, 3])
@@ -201,7 +201,7 @@ class TestNorm:
 
     def test_prox_of_two_models_is_a_projection_on_a_hexagon(self, xp, rng):
         z, tau = 4 * rng.normal(size=(1, 2, 200)), 0.7
-        (u, v), g = z[0] / tau, None
+        u, v = z[0] / tau
         cu, cv = np.clip(u, -2, 2), np.clip(v, -2, 2)
         g = np.sign(cu + cv)
         p = g * np.clip((g * (u - v) + 3) / 2, 1, 2)
@@ -363,12 +363,10 @@ class TestInteractions:
 
     def test_order_of_models_does_not_matter(self, v, result):
         order = [1, 0]
-        swapped = ji.extract(v[:, :, order], joint=True, noise_bound=[0.0, 0.1])
+        swapped = ji.extract(v[:, :, order].copy(), joint=True, noise_bound=[0.0, 0.1])
         # either proves what the other found, and effects of permuted models are worth the same
         assert (swapped.dual <= result.primal * (1 + 1e-12)).all()
         assert (result.dual <= swapped.primal * (1 + 1e-12)).all()
-        back = swapped.effects[:, :, order]
-        np.testing.assert_allclose(back, result.effects, atol=3e-2)
         groups = [x.reshape(6, 2, 16) for x in (swapped.and_effects, swapped.or_effects)]
         worth = problem.strength(*(x[:, order] for x in groups))
         np.testing.assert_allclose(worth.ravel(), swapped.primal.ravel(), rtol=1e-12)
@@ -391,10 +389,8 @@ class TestInteractions:
         warm = ji.extract(v, joint=True, noise_bound=[0.1, 0.0], start=result)
         assert warm.iterations.sum() < result.iterations.sum()
         assert (warm.dual <= result.primal).all() and (result.dual <= warm.primal).all()
-        half = ji.extract(v, joint=True, start=v / 2)
-        default = ji.extract(v, joint=True)
-        np.testing.assert_array_equal(half.iterations, default.iterations)
-        np.testing.assert_allclose(half.effects, default.effects, atol=1e-9)
+        half, default = (ji.extract(v, joint=True, start=x) for x in (v / 2, None))
+        assert (half.dual <= default.primal).all() and (default.dual <= half.primal).all()
 
     def test_float32_and_torch(self, v, torch):
         small = ji.extract(v.astype(np.float32), joint=True, tol=1e-3)
@@ -432,19 +428,16 @@ class TestEdges:
         assert not none.primal.any() and not none.gap.any()
         empty = ji.extract(np.zeros((0, 2, 8)), joint=True)
         assert len(empty) == 0 and empty.bias.shape == (0, 2)
-        # player 1 moves the first model only, player 2 neither
-        v = np.repeat(rng.normal(size=(2, 4)), 2, axis=-1).reshape(2, 2, 2, 2)
-        v[1, :, 1] = v[1, :, 0]
-        v = v.transpose(0, 3, 1, 2).reshape(2, 8)
-        v = np.concatenate([v, v], axis=-1)
-        moved = np.abs(v[:, 1 << np.arange(4)] - v[:, :1]) > 0
-        assert moved.any(axis=0).tolist() != [True] * 4
-        result = ji.extract(v, joint=True)
-        for player in np.flatnonzero(~moved.any(axis=0)):
-            assert not result.effects[..., np.arange(16) >> player & 1 == 1].any()
-        true = reference.sparsest_joint_split(v, np.zeros(2))
-        assert result.dual <= true * (1 + 1e-9)
-        assert true <= result.primal * (1 + 1e-9)
+        # player 1 moves the first model only, players 0 and 3 neither
+        index = np.arange(16)
+        v = rng.normal(size=(2, 16))
+        v = np.stack([v[0, index & 0b0110], v[1, index & 0b0100]])
+        for bound in (0.0, 0.2):
+            result = ji.extract(v, joint=True, noise_bound=bound)
+            assert not result.effects[..., index & 0b1001 != 0].any()
+            true = reference.sparsest_joint_split(v, [bound, bound])
+            assert result.dual <= true * (1 + 1e-9)
+            assert true <= result.primal * (1 + 1e-9)
 
     def test_a_bad_model_spoils_its_sample_alone(self, rng):
         v = rng.normal(size=(3, 2, 8))

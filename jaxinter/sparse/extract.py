@@ -16,7 +16,7 @@ from jaxinter.interactions import Interactions, and_or_sum, relative_gap
 from jaxinter.sparse import solver
 from jaxinter.sparse.exact import MAX_PLAYERS as EXACT_PLAYERS
 from jaxinter.sparse.exact import solve_exact
-from jaxinter.sparse.games import NATIVE_ELEMENTS, Games, checked_games, checked_noise
+from jaxinter.sparse.games import NATIVE_ELEMENTS, Games, checked_games, checked_noise, mean_swing
 from jaxinter.sparse.native import solve_native, solve_traced
 from jaxinter.sparse.problem import dual_bounds, graph_offset, or_effects, strength, total
 from jaxinter.sparse.published import solve_published
@@ -29,9 +29,8 @@ ENGINES = ("auto", "native", "jax")
 # Table entries solved in one call of the JAX engine: on a CPU, where a small group stays in a cache
 # and each waits for its slowest sample, and on an accelerator, which wants width.
 GROUP_ELEMENTS_CPU, GROUP_ELEMENTS = 1 << 10, 1 << 20
-# How far residuals stay within the noise bound, in units of max |v - v(empty)|: more than the
-# rounding of the effects to the dtype of the answer.
-MARGIN = {"float64": 1e-12, "float32": 2e-6}
+# How far residuals stay within the noise bound, in units of max |v - v(empty)|: more than rounding.
+MARGIN = 1e-12
 
 
 class ConvergenceError(RuntimeError):
@@ -73,7 +72,7 @@ def extract(
     Many splits are optimal; a second phase picks the one of least L2 norm (`tie_break`), so that
     the answer does not depend on the start. Where the iterations end before that is settled, a
     split proven within `tol` is returned with a warning, and its `tie_break` is NaN. Players that
-    never change v by more than 1e-12 of its range are left out: they have no effects.
+    never change v by more than 1e-12 of its range are left out by the C++ engine: no effects.
 
     Args:
       values: any array ``[..., 2**n]``, finite; bit i of an index is set when player i is present.
@@ -89,8 +88,9 @@ def extract(
         Each matches its own values; the objective adds, for AND and for OR and each S, the largest
         positive and the largest negative effect among the models (paper 003, Eq. 13), which favours
         effects that they share. "shared", with method="published" only: the ICLR 2024 variant.
-      start: an `Interactions` of the same shape, or the AND part of a split ``[..., 2**n]``
-        (zeros: all in OR; default: half of v). Changes the time, not the answer beyond tol.
+      start: an `Interactions` of the same shape (of an earlier checkpoint, another bound), or the
+        AND part of a split ``[..., 2**n]`` (zeros: all in OR; default: half of v). Changes the
+        time, not the answer beyond tol.
       method: "rhpr"; "exact", an interior point to a gap of 1e-9 for n <= 11 (no tie-break); or
         "published", the papers' own gradient descent, which proves nothing: for reproducing old
         numbers.
@@ -130,7 +130,6 @@ def extract(
     for argument, given, known in (
         ("method", method, METHODS),
         ("engine", engine, ENGINES),
-        ("noise_per", noise_per, ("sample", "dataset")),
         ("joint", joint, (False, True, "shared")),
     ):
         if given not in known:
@@ -141,11 +140,13 @@ def extract(
     n = games.values.shape[-1].bit_length() - 1
     settings = _checked_settings(tol, tie_break, max_iterations) | {"dtype": games.dtype.name}
     names = _checked_names(player_names, n)
+    if published is not None and method != "published":
+        raise ValueError("extract: published holds options of method='published' only")
     if method != "rhpr" or joint == "shared":
         explain = _other_method(method, joint, published, games, n)
         # What these end at is told by the gap, not by an error.
         throw = throw and method == "exact"
-    elif _arrays.is_traced(games.values):
+    elif games.traced:
         engine_of = solver.solve if engine == "jax" else solve_traced
         explain = partial(_explain_traced, engine_of)
     else:
@@ -155,7 +156,7 @@ def extract(
             raise ValueError(f"extract: engine 'native' is for CPUs; values are on {device}")
         native = on_cpu if engine == "auto" else engine == "native"
         explain = _explain_native if native else partial(_explain_in_groups, device)
-    if _arrays.is_traced(games.values) and throw:
+    if games.traced and throw:
         raise TypeError(
             "extract: throw must be False for traced values (under jit or vmap): convergence "
             "is not known while tracing. Read `converged` of the result"
@@ -164,7 +165,7 @@ def extract(
     with _progress.counter(title, len(games.values)) if progress else _no_progress() as report:
         parts = explain(games, settings, report)
     result = _result(values, parts, games, bool(joint), names)
-    if not _arrays.is_traced(games.values) and method != "published":
+    if not games.traced and method != "published":
         _report(result, tol, max_iterations, throw)
     return result
 
@@ -200,8 +201,7 @@ Fields = dict[str, Any]  # arrays over groups
 def explain_games(games: Games, solve: Callable[..., Solution], settings: dict[str, Any]) -> Fields:
     """Fields of `Interactions`, and y, by one engine in one call; effects are rounded to dtype."""
     xp = _arrays.namespace(games.values)
-    v_empty = games.values[..., :1]
-    v = games.values - v_empty
+    v_empty, v, solved = _centred(games)
     scale = abs(v).max(axis=(-2, -1), keepdims=True)
     unit = xp.where(scale > 0, scale, 1.0)
     groups, models, size = v.shape
@@ -213,32 +213,68 @@ def explain_games(games: Games, solve: Callable[..., Solution], settings: dict[s
         found = solve(
             v / unit,
             games.bound / unit if boxed else xp.zeros((groups, models, 1)),
-            None if games.start is None else games.start / unit[:, None],
+            None if games.start is None else _in_units(games.start, unit),
             settings["tol"],
             settings["tie_break"],
-            MARGIN[settings["dtype"]],
+            MARGIN,
             boxed=boxed,
             max_iterations=settings["max_iterations"],
         )
-    run = {"iterations": found.iterations, "tie_break": found.eps, "y": found.y}
+    multiplier = xp.where(solved, found.y, xp.nan).astype(settings["dtype"])
+    multiplier = multiplier - multiplier.sum(axis=-1, keepdims=True) * _at_empty(multiplier)
+    run = {"iterations": found.iterations, "tie_break": found.eps, "multiplier": multiplier}
     scaled = unit * found.a, unit * found.delta if boxed else None, found.dual * unit[:, 0, 0]
-    return _fields(games, v_empty, v, *scaled, settings) | run
+    return _fields(games, v_empty, v, solved, *scaled, settings) | run
+
+
+def _in_units(start: Any, unit: Any) -> Any:
+    """Effects and residuals in units of max |w|; y has none."""
+    xp = _arrays.namespace(start)
+    return xp.concatenate([start[:, :, :2] / unit[:, None], start[:, :, 2:]], axis=2)
+
+
+def _at_empty(x: Any) -> np.ndarray:
+    """1 at the empty coalition, 0 elsewhere, of the rank and dtype of x."""
+    one = np.zeros((*(1 for _ in x.shape[:-1]), x.shape[-1]), x.dtype)
+    one[..., 0] = 1
+    return one
+
+
+def _centred(games: Games) -> tuple[Any, Any, Any]:
+    """v(empty), v - v(empty), and which groups ``[groups, 1, 1]`` are finite; the others are 0."""
+    xp = _arrays.namespace(games.values)
+    v_empty = games.values[..., :1]
+    solved = xp.isfinite(games.values).all(axis=(-2, -1), keepdims=True)
+    return v_empty, xp.where(solved, games.values - v_empty, 0.0), solved
 
 
 def _fields(
-    games: Games, v_empty: Any, v: Any, a: Any, delta: Any, dual: Any, settings: dict[str, Any]
+    games: Games,
+    v_empty: Any,
+    v: Any,
+    solved: Any,
+    a: Any,
+    delta: Any,
+    dual: Any,
+    settings: dict[str, Any],
 ) -> Fields:
     """Of a split and a lower bound in units of v."""
     xp, dtype = _arrays.namespace(v), settings["dtype"]
     b = or_effects(graph_offset(v), a, delta)
     bound = 0.0 if games.bound is None else games.bound
     needed = (abs(v) > bound).any(axis=(-2, -1), keepdims=True)  # else no effects, to the last bit
-    a, b = (xp.where(needed, x, 0.0).astype(dtype).astype(np.float64) for x in (a, b))
-    primal = strength(a, b)[:, 0, 0]
+    a, b = (xp.where(solved, xp.where(needed, x, 0.0), xp.nan) for x in (a, b))
+    residual = v - and_or_sum(a, b)
+    if dtype == "float32":  # towards 0, so that rounding does not leave the bound
+        rounded = residual.astype(dtype)
+        inward = xp.nextafter(rounded, xp.zeros_like(rounded))
+        residual = xp.where(abs(rounded.astype(np.float64)) > abs(residual), inward, rounded)
+        a, b = (x.astype(dtype).astype(np.float64) for x in (a, b))
+    primal, dual = strength(a, b)[:, 0, 0], xp.where(solved[:, 0, 0], dual, xp.nan)
     gap = relative_gap(primal, dual)
     # Rounding the effects to float32 may add this much to a gap that was within tol before.
     converged = gap <= settings["tol"] + (1e-6 if dtype == "float32" else 0.0)
-    effects = {"and_effects": a, "or_effects": b, "residual": v - and_or_sum(a, b)}
+    effects = {"and_effects": a, "or_effects": b, "residual": residual}
     effects["bias"] = v_empty[..., 0]
     rounded = {name: x.astype(dtype) for name, x in effects.items()}
     return rounded | {"primal": primal, "dual": dual, "gap": gap, "converged": converged}
@@ -289,7 +325,7 @@ def _explain_in_groups(
 
 @partial(jax.jit, static_argnames=("max_iterations", "dtype"))
 def _explain_jitted(values: jax.Array, bound: Any, start: Any, **settings: Any) -> Fields:
-    games = Games(values, bound, start, None, settings["dtype"], ())
+    games = Games(values, bound, start, settings["dtype"], ())
     return explain_games(games, solver.solve, settings)
 
 
@@ -301,7 +337,7 @@ def _other_method(
     method: str, joint: bool | str, published: Mapping[str, Any] | None, games: Games, n: int
 ) -> Callable[..., Fields]:
     """The explanation by `method` "exact" or "published"."""
-    if _arrays.is_traced(games.values):
+    if games.traced:
         raise TypeError(f"extract: method {method!r} takes no traced values; use 'rhpr'")
     if joint == "shared" and method != "published":
         raise ValueError("extract: joint='shared' needs method='published'; True is certified")
@@ -352,12 +388,14 @@ def _explain_published(
     report: Report,
 ) -> Fields:
     """By the papers' own gradient descent, in units of v; the bound is |v(full)| less the noise."""
-    v_empty = games.values[..., :1]
-    v = games.values - v_empty
+    v_empty, v, solved = _centred(games)
     shared = joint == "shared"  # the settings of its own code: the usual rate raises this loss
     steps = options.pop("steps", 20_000 if shared else 10_000)
     rate = options.pop("learning_rate", 1e-7 if shared else 1e-5)
     alpha, private = options.pop("alpha", 0.1), options.pop("private_ratio", 0.5)
+    momentum = options.pop("momentum", 0.9)
+    if options:
+        raise ValueError(f"extract: published has no option {next(iter(options))!r}")
     swing = abs(v[..., -1:])
     kind = "shared" if joint == "shared" else "coupled" if joint else None
     with jax.enable_x64(True):
@@ -367,16 +405,16 @@ def _explain_published(
             steps=steps,
             learning_rate=rate,
             joint=kind,
-            private_bound=jnp.asarray(private * swing.mean(axis=0, keepdims=True)),
+            private_bound=jnp.asarray(private * mean_swing(swing)),
             alpha=alpha,
-            **options,
+            momentum=momentum,
         )
         a, delta = np.asarray(a), None if games.bound is None else np.asarray(delta)
     if report:
         report(len(v))
     bound = 0.0 if games.bound is None else games.bound
     dual = np.maximum(swing - bound, 0.0)
-    fields = _fields(games, v_empty, v, a, delta, total(dual)[:, 0, 0], settings)
+    fields = _fields(games, v_empty, v, solved, a, delta, total(dual)[:, 0, 0], settings)
     if kind == "shared":
         both = fields["and_effects"], fields["or_effects"]
         loss = sum((1 - alpha) * abs(x).max(axis=1) + alpha * abs(x).sum(axis=1) for x in both)
@@ -385,7 +423,7 @@ def _explain_published(
         fields["gap"] = relative_gap(fields["primal"], fields["dual"])
         fields["converged"] = fields["gap"] <= settings["tol"]
     counts = np.full(len(v), steps, np.int32)
-    return fields | {"iterations": counts, "tie_break": np.zeros(len(v)), "y": None}
+    return fields | {"iterations": counts, "tie_break": np.zeros(len(v))}
 
 
 def _result(
@@ -393,25 +431,18 @@ def _result(
 ) -> Interactions:
     """The fields with the batch axes and the kind of array of `values`."""
     shape = tuple(values.shape)
-    parts.pop("y")
 
-    def shaped(name: str, x: Any) -> Any:
-        if games.bad is not None and name in ("and_effects", "or_effects", "residual", "primal"):
-            x[games.bad] = np.nan
-        if games.bad is not None and name in ("gap", "dual"):
-            x[games.bad] = np.nan
-        if games.bad is not None and name == "converged":
-            x[games.bad] = False
+    def shaped(x: Any) -> Any:
         x = x.reshape(shape if x.ndim == 3 else shape[:-1] if x.ndim == 2 else games.batch)
         return x if _arrays.is_traced(x) else _arrays.like(x[()], values)
 
     return Interactions(
-        **{name: shaped(name, x) for name, x in parts.items()}, player_names=names, joint=joint
+        **{name: shaped(x) for name, x in parts.items()}, player_names=names, joint=joint
     )
 
 
 def _report(result: Interactions, tol: float, max_iterations: int, throw: bool) -> None:
-    converged = np.asarray(result.converged)
+    converged = np.asarray(result.converged) | np.isnan(np.asarray(result.gap))  # said at the door
     unsettled = int(np.isnan(np.asarray(result.tie_break)).sum())
     if converged.all():
         if unsettled:

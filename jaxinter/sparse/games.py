@@ -22,6 +22,7 @@ NOISE_PRESETS = {
     "paper003": (0.02, "sample"),
     "interaction-concept": (0.04, "sample"),  # the code published with them
 }
+NOISE_PER = ("sample", "dataset")
 # Table entries solved in one call of the C++ engine, whose samples do not wait for each other.
 NATIVE_ELEMENTS = 1 << 22
 # float64 vectors of models * 2**n: of a sample in work, without and with noise; of a sample in a
@@ -44,21 +45,23 @@ class Noise(NamedTuple):
 class Games(NamedTuple):
     """Checked values, the batch flattened to groups; numpy, or JAX where anything is traced."""
 
-    values: Any  # float64 [groups, models, 2**n]
+    values: Any  # float64 [groups, models, 2**n]; NaN throughout a group that is not solved
     bound: Any  # [groups, models, 1], units of v; None without noise
-    start: Any  # [groups, models, 2, 2**n], AND effects and residual; None for the default
-    bad: Any  # bool [groups], not finite: solved as zeros, then NaN; None where there are none
+    start: Any  # [groups, models, 3, 2**n]: AND effects, residual, y; None for the default
     dtype: np.dtype  # of the answer
     batch: tuple[int, ...]  # axes before those of models and lattice
+    traced: bool = False
 
     def map(self, f: Callable[[Any], Any]) -> "Games":
         """f of every array over groups."""
-        values, bound, start, bad = (None if x is None else f(x) for x in self[:4])
-        return Games(values, bound, start, bad, self.dtype, self.batch)
+        values, bound, start = (None if x is None else f(x) for x in self[:3])
+        return Games(values, bound, start, self.dtype, self.batch, self.traced)
 
 
 def checked_noise(call: str, ratio: Any, bound: Any, preset: str | None, per: str) -> Noise:
     """One of the three ways to say it."""
+    if per not in NOISE_PER:
+        raise ValueError(f"{call}: noise_per must be one of {NOISE_PER}; got {per!r}")
     given = {
         "noise_ratio": _arrays.is_traced(ratio) or np.any(np.asarray(ratio) != 0),
         "noise_bound": bound is not None,
@@ -97,31 +100,28 @@ def checked_games(
     traced = any(
         _arrays.is_traced(x) for x in jax.tree.leaves((values, noise.ratio, noise.bound, start))
     )
-    has_noise = noise.bound is not None or _arrays.is_traced(noise.ratio)
-    has_noise = has_noise or bool(np.any(noise.ratio))
+    amount = noise.ratio if noise.bound is None else noise.bound
+    has_noise = _arrays.is_traced(amount) or bool(np.any(_arrays.to_numpy(call, "noise", amount)))
     if has_noise and n > MAX_PLAYERS_WITH_NOISE:
         raise ValueError(
             f"{call}: with noise, values must be of at most {MAX_PLAYERS_WITH_NOISE} players; "
             f"got {n}"
         )
     _check_memory(call, n, models, groups, has_noise)
-    bad = None
-    if traced:
-        table = values if _arrays.is_jax(values) else _arrays.as_jax(call, "values", values)
-        table = table.reshape(groups, models, 1 << n)
-    else:
-        table = np.asarray(_arrays.to_numpy(call, "values", values), np.float64)
-        bad = _check_values(call, table, batch, throw)
-        table = table.reshape(groups, models, 1 << n)
-        if bad is not None:
-            bad = bad.reshape(groups)
-            table = np.where(bad[:, None, None], 0.0, table)
     with jax.enable_x64(True) if traced else contextlib.nullcontext():
+        table: Any
         if traced:
-            table = table.astype(jnp.float64)
+            table = _arrays.as_jax(call, "values", values).astype(jnp.float64)
+            table = table.reshape(groups, models, 1 << n)
+        else:
+            table = np.asarray(_arrays.to_numpy(call, "values", values), np.float64)
+            bad = _check_values(call, table, batch, throw)
+            table = table.reshape(groups, models, 1 << n)
+            if bad is not None:
+                table = np.where(bad.reshape(groups, 1, 1), np.nan, table)
         bound = _bound(call, noise, table, (*batch, models) if joint else batch, traced)
-    start = _checked_start(call, start, shape, table.shape, traced)
-    return Games(table, bound, start, bad, dtype, batch)
+        start = _checked_start(call, start, shape, table.shape, traced)
+    return Games(table, bound, start, dtype, batch, traced)
 
 
 def _check_memory(call: str, n: int, models: int, groups: int, has_noise: bool) -> None:
@@ -184,28 +184,37 @@ def _bound(call: str, noise: Noise, table: Any, shape: tuple[int, ...], traced: 
     if noise.bound is not None:
         return amount
     swing = abs(table[..., -1:] - table[..., :1])
-    return amount * (swing.mean(axis=0, keepdims=True) if noise.per == "dataset" else swing)
+    return amount * (mean_swing(swing) if noise.per == "dataset" else swing)
+
+
+def mean_swing(swing: Any) -> Any:
+    """The mean over the groups that are solved."""
+    xp = _arrays.namespace(swing)
+    return xp.nanmean(swing, axis=0, keepdims=True) if swing.shape[0] else swing
 
 
 def _checked_start(
     call: str, start: Any, shape: tuple[int, ...], group_shape: tuple[int, ...], traced: bool
 ) -> Any:
-    """``[groups, models, 2, 2**n]``: AND effects and residual to begin from."""
+    """``[groups, models, 3, 2**n]``: AND effects, residual and multiplier to begin from."""
     if start is None:
         return None
-    given = [start.and_effects, start.residual] if isinstance(start, Interactions) else [start]
+    given = [start]
+    if isinstance(start, Interactions):
+        given = [x for x in (start.and_effects, start.residual, start.multiplier) if x is not None]
     for part in given:
         if np.shape(part) != shape:
             raise ValueError(f"{call}: start must have shape {shape}; got {np.shape(part)}")
-    grouped = (*group_shape[:2], 2, shape[-1])
+    grouped = (*group_shape[:2], 3, shape[-1])
+    xp: Any = jnp if traced else np
     parts: list[Any]
     if traced:
-        with jax.enable_x64(True):
-            parts = [_arrays.as_jax(call, "start", x).astype(jnp.float64) for x in given]
-            a, delta = parts if len(parts) == 2 else (mobius(parts[0]), jnp.zeros(shape))
-            return jnp.stack([a, delta], axis=-2).reshape(grouped)
-    parts = [np.asarray(_arrays.to_numpy(call, "start", x), np.float64) for x in given]
-    for part in parts:
-        _checks.finite_values(call, "start", part)
-    a, delta = parts if len(parts) == 2 else (mobius(parts[0]), np.zeros(shape))
-    return np.stack([a, delta], axis=-2).reshape(grouped)
+        parts = [_arrays.as_jax(call, "start", x).astype(jnp.float64) for x in given]
+    else:
+        parts = [np.asarray(_arrays.to_numpy(call, "start", x), np.float64) for x in given]
+        for part in parts:
+            _checks.finite_values(call, "start", part)
+    if len(parts) == 1:
+        parts = [mobius(parts[0])]
+    parts += [xp.zeros(shape)] * (3 - len(parts))
+    return xp.stack(parts, axis=-2).reshape(grouped)

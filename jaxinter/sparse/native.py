@@ -41,6 +41,8 @@ def solve_native(
 
     start None: half of w in AND. The first exception of `report`, or Ctrl-C, stops the solver.
     """
+    w, zeta = np.ascontiguousarray(w), np.ascontiguousarray(zeta)
+    start = None if start is None else np.ascontiguousarray(start)
     groups = len(w)
     a, delta, y = (np.empty_like(w) for _ in range(3))
     dual, eps, iterations = np.empty(groups), np.empty(groups), np.empty(groups, np.int32)
@@ -119,7 +121,7 @@ def solve_traced(
     numbers = jnp.stack([jnp.asarray(x, jnp.float64) for x in (tol, tie_break, margin)])
     zeta = jnp.broadcast_to(zeta, (*w.shape[:2], 1))
     if start is None:
-        start = jnp.zeros((*w.shape[:2], 2, 0))
+        start = jnp.zeros((*w.shape[:2], 3, 0))
     operands = (w, zeta, start, numbers)
     return Solution(*sparse_split_p.bind(*operands, boxed=boxed, max_iterations=max_iterations))
 

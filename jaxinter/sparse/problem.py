@@ -40,7 +40,7 @@ import numpy as np
 
 from jaxinter import _arrays, _primitives
 from jaxinter._primitives import COMPLEMENT_MOBIUS as P
-from jaxinter._primitives import Matrix2
+from jaxinter._primitives import SUPERSET_ZETA, ZETA, Matrix2
 from jaxinter.interactions import spread
 from jaxinter.transform import apply_numpy
 
@@ -113,7 +113,8 @@ def _level(parts: Any, tau: Any) -> Any:
 
 def _counts(x: Any, first: int) -> np.ndarray:
     """first, first + 1, ... along the models of x."""
-    return np.arange(first, x.shape[-2] + first).reshape(*(1 for _ in x.shape[:-2]), -1, 1)
+    counts = np.arange(first, x.shape[-2] + first, dtype=np.float64)
+    return counts.reshape(*(1 for _ in x.shape[:-2]), -1, 1)
 
 
 def gauge(lam: Any) -> Any:
@@ -129,6 +130,23 @@ def gauge(lam: Any) -> Any:
     return xp.maximum(*largest)
 
 
+def scale_of(*multipliers: Any) -> Any:
+    """What they are divided by to lie in the dual ball; at least 1."""
+    xp = _arrays.namespace(multipliers[0])
+    scale = gauge(multipliers[0])
+    for lam in multipliers[1:]:
+        scale = xp.maximum(scale, gauge(lam))
+    return xp.maximum(1.0, scale)
+
+
+def multiplier_effects(y: Any) -> tuple[Any, Any]:
+    """The multipliers of a and b that y stands for: its sums over the supersets of S, and over all
+    that S meets."""
+    within = subset_transform(y, ZETA)
+    meets = within[..., -1:] - within[..., ::-1]
+    return without_empty(subset_transform(y, SUPERSET_ZETA)), without_empty(meets)
+
+
 def dual_bounds(c: Any, zeta: Any | None, lam: Any, eps: Any) -> tuple[Any, Any, Any]:
     """Lower bounds ``[groups, 1, 1]`` on the optimum without and with the tie-break (-inf where
     eps is 0), and y of the first, its gradient by w."""
@@ -139,7 +157,7 @@ def dual_bounds(c: Any, zeta: Any | None, lam: Any, eps: Any) -> tuple[Any, Any,
     value = total(lam * c)
     if zeta is not None:
         value = value - total(zeta * abs(y))
-    scale = xp.maximum(1.0, xp.maximum(gauge(lam), gauge(kappa)))
+    scale = scale_of(lam, kappa)
     outside = sum(total(prox(x, 1.0) ** 2) for x in (lam, kappa))
     elastic = value - outside / xp.where(eps > 0, 2 * eps, 1.0)
     return value / scale, xp.where(eps > 0, elastic, -xp.inf), y / scale

@@ -32,8 +32,10 @@ from jaxinter.sparse import projection
 from jaxinter.sparse.problem import (
     dual_bounds,
     graph_offset,
+    multiplier_effects,
     or_effects,
     prox,
+    scale_of,
     strength,
     total,
 )
@@ -145,8 +147,8 @@ def solve(
     Args:
       zeta: ``[groups, models, 1]`` bound of the residual; not read unless `boxed`. Where w lies
         within it, the answer is known: no effects.
-      start: ``[groups, models, 2, 2**n]``, a and delta to begin from where they are of use; None:
-        half of w in AND.
+      start: ``[groups, models, 3, 2**n]``, a, delta and y to begin from where they are of use;
+        None: half of w in AND.
       tol: relative gap; tie_break: eps of phase 2, 0 for none; margin: how far residuals stay
         within the box (at most half of it), so that later rounding stays within too. Scalars.
     """
@@ -186,11 +188,13 @@ def solve(
 def initial_state(program: Program, w: jax.Array, start: jax.Array | None) -> State:
     """The start, or the answer where it is known: where w is 0, or lies within the box."""
     a, delta = without_empty(subset_transform(w / 2, MOBIUS)), jnp.zeros_like(w)
+    y = jnp.zeros_like(w)
     if start is not None:
-        given = without_empty(start[:, :, 0]), without_empty(start[:, :, 1])
+        *given, multiplier = (without_empty(start[:, :, part]) for part in range(3))
         limit = WORST_START * program.split(a, delta).l1
         useful = program.split(*given).l1 <= limit
         a, delta = jnp.where(useful, given[0], a), jnp.where(useful, given[1], delta)
+        y = jnp.where(useful, multiplier, 0.0)
     inner = 0.0 if program.inner is None else program.inner
     zeta = 0.0 if program.zeta is None else program.zeta
     known = jnp.all(jnp.abs(w) <= zeta, axis=(-2, -1), keepdims=True)
@@ -198,27 +202,32 @@ def initial_state(program: Program, w: jax.Array, start: jax.Array | None) -> St
     delta = jnp.where(known, w, jnp.clip(delta, -inner, inner))
     b = or_effects(program.c, a, None if program.zeta is None else delta)
     blocks = [a, b] if program.zeta is None else [a, b, delta / program.kappa]
-    z = jnp.stack(blocks, axis=1)
     split = program.split(a, delta)
+    tau = jnp.where(known, 1.0, split.l1 / (a.shape[-1] * a.shape[-2]) / 2)
+    # z = x + tau times the multipliers that y stands for
+    superset, meets = multiplier_effects(y)
+    slopes = [superset, meets, program.kappa * y][: len(blocks)]
+    z = jnp.stack(blocks, axis=1) + tau[:, None] * jnp.stack(slopes, axis=1)
+    given_dual = (total(w * y) - total(zeta * jnp.abs(y))) / scale_of(superset, meets)
     scalar = jnp.zeros_like(split.l1)
     # The multiplier of the full coalition alone: no split does without |w(full)|, less the noise.
     full = w[..., -1:]
     worth = jnp.maximum(jnp.abs(full) - zeta, 0.0)
     trivial = jnp.where(known, 0.0, total(worth))
-    y = jnp.zeros_like(w).at[..., -1:].set(jnp.where(worth > 0, jnp.sign(full), 0.0))
+    y_full = jnp.zeros_like(w).at[..., -1:].set(jnp.where(worth > 0, jnp.sign(full), 0.0))
     return State(
         z=z,
         anchor=z,
         k=scalar,
-        tau=jnp.where(known, 1.0, split.l1 / (a.shape[-1] * a.shape[-2]) / 2),
+        tau=tau,
         first_step=scalar + jnp.inf,
         last_step=scalar + jnp.inf,
         eps=scalar,
         best=split,
         sparsest=split,
         lower=scalar - jnp.inf,
-        dual=trivial,
-        y=y,
+        dual=jnp.maximum(trivial, given_dual),
+        y=jnp.where(given_dual > trivial, y / scale_of(superset, meets), y_full),
         iterations=scalar,
         phase_began=scalar,
         done=known,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sparsity`: the least L1 strength of an explanation, as a function to differentiate."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from jaxinter import _arrays, _checks
 from jaxinter.sparse.extract import explain_games
-from jaxinter.sparse.games import Games, checked_games, checked_noise
+from jaxinter.sparse.games import Games, checked_games, checked_noise, mean_swing
 from jaxinter.sparse.native import solve_native, solve_traced
 
 __all__ = ["sparsity"]
@@ -62,13 +63,16 @@ def sparsity(
         "tol": _checks.real(call, "tol", tol, positive=True),
         "max_iterations": _checks.count(call, "max_iterations", max_iterations, least=1),
     }
+    if joint not in (False, True):
+        raise ValueError(f"{call}: joint must be False or True; got {joint!r}")
     values = _arrays.as_array(call, "values", values)
     noise = checked_noise(call, noise_ratio, noise_bound, noise_preset, noise_per)
     if _arrays.is_torch(values) and values.requires_grad:
         from jaxinter import _torch
 
         return _torch.sparsity(values, partial(_of_numpy, call, noise, bool(joint), settings))
-    if _arrays.is_jax(values):
+    if any(map(_arrays.is_jax, (values, noise.ratio, noise.bound))):
+        values = _arrays.as_jax(call, "values", values)
         games = checked_games(call, values, noise, None, bool(joint), True)
         return _of_jax(values, noise, bool(joint), games, settings)
     optimum, _ = _of_numpy(call, noise, bool(joint), settings, values)
@@ -77,25 +81,27 @@ def sparsity(
 
 def _of_numpy(
     call: str, noise: Any, joint: bool, settings: dict[str, Any], values: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """The optimum ``[...]`` and its gradient, of the shape of `values`."""
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """The optimum ``[...]``, and what takes its cotangent to that of `values`."""
     games = checked_games(call, values, noise, None, joint, True)
     fields = explain_games(games, solve_native, _settings(settings, games.dtype))
-    y = fields["y"]
-    if games.bound is not None and noise.bound is None:  # the bound follows the values
-        swing = games.values[..., -1] - games.values[..., 0]
-        by_swing = np.abs(y).sum(axis=-1) * np.divide(
-            games.bound[..., 0],
-            np.abs(swing).mean(axis=0) if noise.per == "dataset" else np.abs(swing),
-            out=np.zeros(swing.shape),
-            where=games.bound[..., 0] > 0,
-        )
-        if noise.per == "dataset":
-            by_swing = np.broadcast_to(by_swing.mean(axis=0), swing.shape)
-        y[..., -1] -= by_swing * np.sign(swing)
-    y[..., 0] = -y[..., 1:].sum(axis=-1)
-    optimum = fields["primal"].reshape(games.batch).astype(games.dtype)
-    return optimum, y.reshape(tuple(values.shape)).astype(games.dtype)
+    y = fields["multiplier"].astype(np.float64)
+
+    def pull_back(cotangent: np.ndarray) -> np.ndarray:
+        weight = np.asarray(cotangent, np.float64).reshape(-1, 1, 1)
+        back = weight * y
+        if games.bound is not None and noise.bound is None:  # the bound follows the values
+            swing = games.values[..., -1:] - games.values[..., :1]
+            size = mean_swing(abs(swing)) if noise.per == "dataset" else abs(swing)
+            ratio = np.divide(games.bound, size, out=np.zeros_like(games.bound), where=size > 0)
+            by_size = -weight * ratio * abs(y[..., 1:]).sum(axis=-1, keepdims=True)
+            if noise.per == "dataset":
+                by_size = by_size.mean(axis=0, keepdims=True)
+            back[..., -1:] += by_size * np.sign(swing)
+            back[..., :1] -= by_size * np.sign(swing)
+        return back.reshape(tuple(values.shape)).astype(games.dtype)
+
+    return fields["primal"].reshape(games.batch).astype(games.dtype), pull_back
 
 
 def _settings(settings: dict[str, Any], dtype: np.dtype) -> dict[str, Any]:
@@ -117,7 +123,7 @@ def _of_jax(
         bound = bound.reshape(*table.shape[:2], 1)
         if noise.bound is None:
             swing = jnp.abs(table[..., -1:] - table[..., :1])
-            bound = bound * (swing.mean(axis=0, keepdims=True) if noise.per == "dataset" else swing)
+            bound = bound * (mean_swing(swing) if noise.per == "dataset" else swing)
     fixed = tuple(sorted(_settings(settings, np.dtype(np.float64)).items()))
     return _optimum(games.bound is not None, fixed, table, bound).reshape(games.batch)
 
@@ -142,7 +148,6 @@ def _solved(
     """The optimum and y, in the dtype of the table."""
     with jax.enable_x64(True):
         wide = table.astype(jnp.float64), bound.astype(jnp.float64) if boxed else None
-        games = Games(*wide, None, None, np.dtype(np.float64), ())
+        games = Games(*wide, None, np.dtype(np.float64), (), True)
         fields = explain_games(games, solve_traced, dict(settings))
-        y = fields["y"].at[..., 0].set(-fields["y"].sum(axis=-1))
-        return fields["primal"].astype(table.dtype), y.astype(table.dtype)
+        return fields["primal"].astype(table.dtype), fields["multiplier"].astype(table.dtype)
