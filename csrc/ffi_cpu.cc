@@ -201,21 +201,21 @@ constexpr char kSparseSplit[] = "jaxinter_sparse_split";
 ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buffer<ffi::F64> zeta,
                         ffi::Buffer<ffi::F64> start, ffi::Buffer<ffi::F64> settings,
                         ffi::ResultBuffer<ffi::F64> a, ffi::ResultBuffer<ffi::F64> delta,
-                        ffi::ResultBuffer<ffi::F64> y, ffi::ResultBuffer<ffi::F64> dual, ffi::ResultBuffer<ffi::F64> eps,
-                        ffi::ResultBuffer<ffi::S32> iterations, bool boxed,
-                        std::int64_t max_iterations) {
+                        ffi::ResultBuffer<ffi::F64> y, ffi::ResultBuffer<ffi::F64> dual,
+                        ffi::ResultBuffer<ffi::F64> eps, ffi::ResultBuffer<ffi::S32> iterations,
+                        bool boxed, std::int64_t max_iterations) {
   const auto dims = w.dimensions();
   const int n = dims.size() == 3 ? PlayersOf(dims[2]) : -1;
-  const bool fits = n >= 1 && n <= (boxed ? kMaxPlayersWithNoise : kMaxPlayers) && dims[1] >= 1 &&
-                    dims[1] <= kMaxModels && settings.element_count() == 3 &&
-                    zeta.element_count() == static_cast<std::size_t>(dims[0] * dims[1]) &&
-                    (start.element_count() == 0 || start.element_count() == 3 * w.element_count()) &&
-                    a->element_count() == w.element_count() &&
-                    delta->element_count() == w.element_count() &&
-                    y->element_count() == w.element_count() &&
-                    dual->element_count() == static_cast<std::size_t>(dims[0]) &&
-                    eps->element_count() == dual->element_count() &&
-                    iterations->element_count() == dual->element_count();
+  const bool fits =
+      n >= 1 && n <= (boxed ? kMaxPlayersWithNoise : kMaxPlayers) && dims[1] >= 1 &&
+      dims[1] <= kMaxModels && settings.element_count() == 3 &&
+      zeta.element_count() == static_cast<std::size_t>(dims[0] * dims[1]) &&
+      (start.element_count() == 0 || start.element_count() == 3 * w.element_count()) &&
+      a->element_count() == w.element_count() && delta->element_count() == w.element_count() &&
+      y->element_count() == w.element_count() &&
+      dual->element_count() == static_cast<std::size_t>(dims[0]) &&
+      eps->element_count() == dual->element_count() &&
+      iterations->element_count() == dual->element_count();
   if (!fits) {
     return ffi::Error::InvalidArgument(std::string(kSparseSplit) + ": shapes do not fit");
   }
@@ -230,8 +230,8 @@ ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buff
                               values[1],
                               values[2],
                               max_iterations};
-  const SparseSplit split{a->typed_data(), delta->typed_data(), y->typed_data(), dual->typed_data(),
-                          eps->typed_data(), iterations->typed_data()};
+  const SparseSplit split{a->typed_data(),    delta->typed_data(), y->typed_data(),
+                          dual->typed_data(), eps->typed_data(),   iterations->typed_data()};
   XlaThreads threads(pool, SleepingThreads::kWorthBytes + 1);  // any sample is worth a thread
   LaunchSparseSplitCpu(program, split, {nullptr, nullptr}, threads);
   return ffi::Error::Success();

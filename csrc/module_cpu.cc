@@ -131,14 +131,14 @@ void MaskedInputs(const py::array& masks, int n_players, const py::array& x,
   if (!known) throw py::value_error("_cpu.masked_inputs: elements must have 1, 2, 4 or 8 bytes");
 }
 
-// w, a, delta, y [groups, models, 2^n]; zeta [groups, models]; start [groups, models, 3, 2^n]; dual,
-// eps, iterations [groups]; monitor int32 [2]: set [0] to stop, read [1] for the groups done.
+// w, a, delta, y [groups, models, 2^n]; zeta [groups, models]; start [groups, models, 3, 2^n];
+// dual, eps, iterations [groups]; monitor int32 [2]: set [0] to stop, read [1] for the groups done.
 void SparseSplits(const py::array_t<double>& w, const std::optional<py::array_t<double>>& zeta,
                   const std::optional<py::array_t<double>>& start, double tol, double tie_break,
                   double margin, std::int64_t max_iterations, py::array_t<double>& a,
                   py::array_t<double>& delta, py::array_t<double>& y, py::array_t<double>& dual,
-                  py::array_t<double>& eps,
-                  py::array_t<std::int32_t>& iterations, py::array_t<std::int32_t>& monitor) {
+                  py::array_t<double>& eps, py::array_t<std::int32_t>& iterations,
+                  py::array_t<std::int32_t>& monitor) {
   const int n = w.ndim() == 3 ? PlayersOf(w.shape(2)) : -1;
   const Index groups = n < 0 ? 0 : w.shape(0), models = n < 0 ? 0 : w.shape(1);
   const auto fits = [](const py::array& x, Index size) {
@@ -161,8 +161,8 @@ void SparseSplits(const py::array_t<double>& w, const std::optional<py::array_t<
                               tie_break,
                               margin,
                               max_iterations};
-  const SparseSplit split{a.mutable_data(), delta.mutable_data(), y.mutable_data(), dual.mutable_data(),
-                          eps.mutable_data(), iterations.mutable_data()};
+  const SparseSplit split{a.mutable_data(),    delta.mutable_data(), y.mutable_data(),
+                          dual.mutable_data(), eps.mutable_data(),   iterations.mutable_data()};
   std::int32_t* watch = monitor.mutable_data();
   py::gil_scoped_release release;
   SleepingThreads threads(SleepingThreads::kWorthBytes + 1);  // any sample is worth a thread

@@ -131,7 +131,7 @@ class Solver : Lattice {
         kappa_(Kappa(n)),
         rotations_(&RotationsOf(n)),
         schur_(boxed ? &HalfSchurOf(n) : nullptr),
-        memory_(boxed ? 16 : 10, all_) {
+        memory_(boxed ? 17 : 10, all_) {
     for (int block = 0; block < (boxed ? 3 : 2); ++block) {
       z_[block] = memory_.Take();
       anchor_[block] = memory_.Take();
@@ -139,7 +139,7 @@ class Solver : Lattice {
     for (double** vector : {&c_, &mu_, &k_mu_, &multiplier_, &best_.a, &sparsest_.a}) {
       *vector = memory_.Take();
     }
-    for (double** vector : {&p_mu_, &clipped_, &best_.delta, &sparsest_.delta}) {
+    for (double** vector : {&p_mu_, &clipped_, &k_clipped_, &best_.delta, &sparsest_.delta}) {
       if (boxed) *vector = memory_.Take();
     }
   }
@@ -272,7 +272,8 @@ class Solver : Lattice {
     }
   }
 
-  // z = x + tau times the multipliers that the start's y stands for, A^T y and y itself (problem.py).
+  // z = x + tau times the multipliers that the start's y stands for, A^T y and y itself
+  // (problem.py).
   void StartMultiplier(const double* w, const double* start) {
     double value = 0, unused = 0;
     for (int k = 0; k < models_; ++k) {
@@ -341,9 +342,8 @@ class Solver : Lattice {
       b[0] = 0;
     }
     std::copy_n(z_[0], all_, best_.a);
-    const auto [l1, l2] = Strength([&](auto v, int block, Index i) {
-      return Load<decltype(v)>(z_[block] + i);
-    });
+    const auto [l1, l2] =
+        Strength([&](auto v, int block, Index i) { return Load<decltype(v)>(z_[block] + i); });
     best_.l1 = l1, best_.l2 = l2;
   }
 
@@ -376,13 +376,12 @@ class Solver : Lattice {
       if (boxed_) {
         double* p_mu = p_mu_ + at;
         const double box = Box(k);
-        TransformOf(ComplementMobius(), p_mu, [&](auto v, Index i) {
-          return TBox<decltype(v)>(box, at + i);
-        });
+        TransformOf(ComplementMobius(), p_mu,
+                    [&](auto v, Index i) { return TBox<decltype(v)>(box, at + i); });
         Over(size_, [&](auto v, Index i, auto&) {
           using U = decltype(v);
-          Put(mu + i, T<U>(1, at + i) - Load<U>(mu + i) - Load<U>(p_mu + i) * kappa_ -
-                          Load<U>(c + i));
+          Put(mu + i,
+              T<U>(1, at + i) - Load<U>(mu + i) - Load<U>(p_mu + i) * kappa_ - Load<U>(c + i));
         });
         mu[0] = 0;
         ApplyHalfSchur(*schur_, mu, k_mu, parallel_);
@@ -450,7 +449,9 @@ class Solver : Lattice {
 
   // The split and the bound at this point, kept where they are the best so far.
   void Certify() {
-    // The residual is y's, clipped into its box; what clipping took goes to the OR effects.
+    // The residual is y's, clipped into its box; the effects take what clipping took, each as
+    // little as the graph allows: (1 + K K^T)^-1 of it goes to the OR effects, the rest to the AND
+    // effects.
     const auto y_box = [&](auto v, double box, Index i) {
       using U = decltype(v);
       return U(TBox<U>(box, i) + Load<U>(p_mu_ + i) * kappa_);
@@ -467,19 +468,24 @@ class Solver : Lattice {
       taken[0] = 0;
       Transform(ComplementMobius(), taken, taken);
       taken[0] = 0;
+      Transform(RotationStep{kGolden}, taken, taken);
+      RotateBack(taken);
+      Transform(AndToOrTransposed(), taken, k_clipped_ + k * size_);
     }
+    const auto a_of = [&](auto v, Index i) {
+      using U = decltype(v);
+      const U a = T<U>(0, i) + Load<U>(k_mu_ + i);
+      return boxed_ ? U(a - Load<U>(k_clipped_ + i)) : a;
+    };
     const auto [l1, l2] = Strength([&](auto v, int block, Index i) {
       using U = decltype(v);
-      if (block == 0) return U(T<U>(0, i) + Load<U>(k_mu_ + i));
+      if (block == 0) return a_of(v, i);
       const U b = T<U>(1, i) - Load<U>(mu_ + i);
       return boxed_ ? U(b + Load<U>(clipped_ + i)) : b;
     });
     const auto keep = [&](Split& split) {
       split.l1 = l1, split.l2 = l2;
-      OverTables([&](auto v, Index i) {
-        using U = decltype(v);
-        Put(split.a + i, U(T<U>(0, i) + Load<U>(k_mu_ + i)));
-      });
+      OverTables([&](auto v, Index i) { Put(split.a + i, a_of(v, i)); });
       for (int k = 0; boxed_ && k < models_; ++k) {
         const double box = Box(k);
         const Index at = k * size_;
@@ -549,7 +555,9 @@ class Solver : Lattice {
   // iterations so far, the tie-break 2.5 times that, at 4.2 ns an element; a Newton step takes
   // 1.6 ns an entry of |J|^2, J the effects of the point, and there are some 20 to a digit.
   int NewtonSteps() {
-    if (kJoint || !boxed_ || n_ < 8 || iterations_ < std::max<std::int64_t>(100 * (n_ - 8), newton_from_)) return 0;
+    if (kJoint || !boxed_ || n_ < 8 ||
+        iterations_ < std::max<std::int64_t>(100 * (n_ - 8), newton_from_))
+      return 0;
     const double upper = best_.Objective(eps_), gap = (upper - lower_) / upper;
     if (!(gap < 0.05)) return 0;
     const double digits = std::max(0.0, std::log10(gap / (Share() * tol_)));
@@ -557,15 +565,16 @@ class Solver : Lattice {
     const double more = std::pow(10, 0.43 * digits) * (choice_ahead ? 2.5 : 1) - 1;
     const double first_order = 4.2 * static_cast<double>(size_) * iterations_ * more;
     const auto active = Over<1>(size_, [&](auto v, Index i, auto& totals) {
-      using U = decltype(v);
-      for (int block = 0; block < 2; ++block) {
-        // 1 where |z| > tau, by way of the clipped excess
-        const U excess = Abs<U>(Load<U>(z_[block] + i)) - tau_;
-        totals.sum[0] += Min<U>(Max<U>(excess * 1e300, U{}), U{} + 1.0);
-      }
-    }).sum[0];
+                          using U = decltype(v);
+                          for (int block = 0; block < 2; ++block) {
+                            // 1 where |z| > tau, by way of the clipped excess
+                            const U excess = Abs<U>(Load<U>(z_[block] + i)) - tau_;
+                            totals.sum[0] += Min<U>(Max<U>(excess * 1e300, U{}), U{} + 1.0);
+                          }
+                        }).sum[0];
     const double steps = 40 + 20 * digits + (choice_ahead ? 40 : 0);
-    if (active > Newton::kMostEffects || 1.6 * active * active * steps > 0.7 * first_order) return 0;
+    if (active > Newton::kMostEffects || 1.6 * active * active * steps > 0.7 * first_order)
+      return 0;
     return static_cast<int>(3 * steps);
   }
 
@@ -608,7 +617,8 @@ class Solver : Lattice {
     Transform(ComplementMobius(), delta, k_mu);
     Over(size_, [&](auto v, Index i, auto&) {
       using U = decltype(v);
-      Put(mu + i, U(Load<U>(newton.next_[1] + i) - Load<U>(mu + i) - Load<U>(k_mu + i) - Load<U>(c_ + i)));
+      Put(mu + i,
+          U(Load<U>(newton.next_[1] + i) - Load<U>(mu + i) - Load<U>(k_mu + i) - Load<U>(c_ + i)));
     });
     mu[0] = 0;
     Transform(RotationStep{kGolden}, mu, mu);
@@ -704,24 +714,28 @@ class Solver : Lattice {
     if (fresh || !(enough || stuck || slow)) return false;
     // z = x + tau * multiplier; move tau so that both parts have come equally far.
     double moved = 0, multiplier_moved = 0;
-    ForBlocks([&](auto v, int block, double box, Index i, auto& totals) {
-      using U = decltype(v);
-      const U z = Load<U>(z_[block] + i), anchor = Load<U>(anchor_[block] + i);
-      const U x = block < 2 ? X<U>(z_[block], i) : XBox<U>(z_[2], box, i);
-      const U at = block < 2 ? X<U>(anchor_[block], i) : XBox<U>(anchor_[2], box, i);
-      const U dx = x - at, dm = (z - x) - (anchor - at);
-      totals.sum[0] += dx * dx, totals.sum[1] += dm * dm;
-    }, moved, multiplier_moved);
+    ForBlocks(
+        [&](auto v, int block, double box, Index i, auto& totals) {
+          using U = decltype(v);
+          const U z = Load<U>(z_[block] + i), anchor = Load<U>(anchor_[block] + i);
+          const U x = block < 2 ? X<U>(z_[block], i) : XBox<U>(z_[2], box, i);
+          const U at = block < 2 ? X<U>(anchor_[block], i) : XBox<U>(anchor_[2], box, i);
+          const U dx = x - at, dm = (z - x) - (anchor - at);
+          totals.sum[0] += dx * dx, totals.sum[1] += dm * dm;
+        },
+        moved, multiplier_moved);
     const bool usable = moved > 0 && multiplier_moved > 0;
     const double ratio = usable ? std::sqrt(moved / multiplier_moved) : 1;
     const double factor = std::min(std::max(std::sqrt(ratio), 1 / kTauStep), kTauStep);
     double unused = 0;
-    ForBlocks([&](auto v, int block, double box, Index i, auto&) {
-      using U = decltype(v);
-      const U z = Load<U>(z_[block] + i);
-      const U x = block < 2 ? X<U>(z_[block], i) : XBox<U>(z_[2], box, i);
-      Put(anchor_[block] + i, U(x + (z - x) * factor));
-    }, unused, unused);
+    ForBlocks(
+        [&](auto v, int block, double box, Index i, auto&) {
+          using U = decltype(v);
+          const U z = Load<U>(z_[block] + i);
+          const U x = block < 2 ? X<U>(z_[block], i) : XBox<U>(z_[2], box, i);
+          Put(anchor_[block] + i, U(x + (z - x) * factor));
+        },
+        unused, unused);
     for (int block = 0; block < (boxed_ ? 3 : 2); ++block) {
       std::copy_n(anchor_[block], all_, z_[block]);
     }
@@ -732,15 +746,17 @@ class Solver : Lattice {
   // |y - x|.
   double StepSize() {
     double square = 0, unused = 0;
-    ForBlocks([&](auto v, int block, double box, Index i, auto& totals) {
-      using U = decltype(v);
-      const U x = block < 2 ? X<U>(z_[block], i) : XBox<U>(z_[2], box, i);
-      const U step = block == 0   ? Load<U>(k_mu_ + i)
-                     : block == 1 ? -Load<U>(mu_ + i)
-                                  : Load<U>(p_mu_ + i) * kappa_;
-      const U difference = x - Load<U>(z_[block] + i) + step;
-      totals.sum[0] += difference * difference;
-    }, square, unused);
+    ForBlocks(
+        [&](auto v, int block, double box, Index i, auto& totals) {
+          using U = decltype(v);
+          const U x = block < 2 ? X<U>(z_[block], i) : XBox<U>(z_[2], box, i);
+          const U step = block == 0   ? Load<U>(k_mu_ + i)
+                         : block == 1 ? -Load<U>(mu_ + i)
+                                      : Load<U>(p_mu_ + i) * kappa_;
+          const U difference = x - Load<U>(z_[block] + i) + step;
+          totals.sum[0] += difference * difference;
+        },
+        square, unused);
     return std::sqrt(square);
   }
 
@@ -750,9 +766,8 @@ class Solver : Lattice {
     for (int block = 0; block < (boxed_ ? 3 : 2); ++block) {
       for (int k = 0; k < models_; ++k) {
         const double box = boxed_ ? Box(k) : 0;
-        const auto totals = Over<2>(size_, [&](auto v, Index i, auto& totals) {
-          f(v, block, box, k * size_ + i, totals);
-        });
+        const auto totals = Over<2>(
+            size_, [&](auto v, Index i, auto& totals) { f(v, block, box, k * size_ + i, totals); });
         first += totals.sum[0], second += totals.sum[1];
       }
     }
@@ -768,7 +783,7 @@ class Solver : Lattice {
   Memory memory_;
   // Blocks a, b and d = delta / kappa of z and its anchor; the rest as in the head of this file.
   double *z_[3] = {}, *anchor_[3] = {};
-  double *c_, *mu_, *k_mu_, *p_mu_ = nullptr, *clipped_ = nullptr;
+  double *c_, *mu_, *k_mu_, *p_mu_ = nullptr, *clipped_ = nullptr, *k_clipped_ = nullptr;
   double* multiplier_;  // behind dual_: y, or lam where y is a transform away
   enum class Multiplier { kY, kLam } from_;
   Split best_, sparsest_;  // of this phase by its objective; of all by l1
@@ -841,8 +856,8 @@ void SolveGroup(const SparseProgram& program, const SparseSplit& split, const Mo
     OneThread alone;  // what is left of a large game may be small
     Parallel& threads = players < kThreadedPlayers ? alone : parallel;
     Solver<kModels> solver(players, models, zeta != nullptr, threads);
-    solver.Solve(program, tables, zeta, begin, monitor.stop, effects, residual, gradient, dual,
-                 eps, iterations);
+    solver.Solve(program, tables, zeta, begin, monitor.stop, effects, residual, gradient, dual, eps,
+                 iterations);
   };
   const Index movers = Movers(w, models, n);
   if (movers == size - 1) return solve(n, w, start, a, delta, y);

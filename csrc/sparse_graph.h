@@ -2,8 +2,9 @@
 // H^-1 with the noise box, applied: the half-Schur form of sparse_tables.h. Included by files that
 // are compiled once for each SIMD level.
 //
-// A table is a matrix [high, low]. Its rows are coupled, it is transposed, its new rows are coupled,
-// and each pair of paths is multiplied by the block of its pair of spins; then all the way back.
+// A table is a matrix [high, low]. Its rows are coupled, it is transposed, its new rows are
+// coupled, and each pair of paths is multiplied by the block of its pair of spins; then all the way
+// back.
 #ifndef JAXINTER_SPARSE_GRAPH_H_
 #define JAXINTER_SPARSE_GRAPH_H_
 
@@ -114,9 +115,9 @@ void Transpose(double* x, double* out, const std::vector<std::int32_t>& order, I
       TransposeSquare(square);
 #pragma GCC unroll 8
       for (Index i = 0; i < kLanes; ++i) {
-        Keep::Store<double>(kBack ? x + order[row + i] * columns + column
-                                  : out + (column + i) * rows + row,
-                            square[i]);
+        Keep::Store<double>(
+            kBack ? x + order[row + i] * columns + column : out + (column + i) * rows + row,
+            square[i]);
       }
     }
   };
@@ -139,8 +140,8 @@ JAXINTER_INLINE void CopyFew(const double* from, int count, double* to) {
 #endif
 }
 
-// y[pair] = block x[pair], entries from `at` on, for kPairs vectors `width` apart; the block, [size,
-// width], is symmetric.
+// y[pair] = block x[pair], entries from `at` on, for kPairs vectors `width` apart; the block,
+// [size, width], is symmetric.
 template <int kPairs, int kVectors>
 JAXINTER_INLINE void MultiplyPart(const double* block, int size, int width, int at, const double* x,
                                   double* y) {

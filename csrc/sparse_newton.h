@@ -5,17 +5,19 @@
 // The dual in the value domain (problem.py), in units of max |w|, is
 //     max  <w, y> - zeta |y|_1 - dist(A^T y, dual ball)^2 / (2 eps),
 // A x the values that effects x = (a, b) add up to. It is solved by the proximal method of
-// multipliers: x and delta are the multipliers of A^T y and of y; for a penalty s each step minimises
+// multipliers: x and delta are the multipliers of A^T y and of y; for a penalty s each step
+// minimises
 //     Phi(y) = -<w, y> + |soft(x + s A^T y, s)|^2 / (2 s (1 + s eps))
 //              + sum huber_zeta(delta + s y) / s + |y - y0|^2 / (2 rho s),
 // which is piecewise quadratic, and then takes x and delta from its two shrunken arguments. With J
 // the effects above the threshold s, and D one number for residuals within their bound and another
-// for those at it, Newton's matrix is D + s' A_J A_J^T: by Woodbury's identity a system of the size of
-// J, of the explanation and not of 2^n,
+// for those at it, Newton's matrix is D + s' A_J A_J^T: by Woodbury's identity a system of the size
+// of J, of the explanation and not of 2^n,
 //     M = 1 / s' + A_J^T D^-1 A_J,      s' = s / (1 + s eps).
 // A_J^T A_J is known in closed form, and over the few residuals at their bound it is a count of
-// common ones, by words of 64. M is factorized now and then; in between, a few effects and residuals
-// enter and leave, and conjugate gradients, preconditioned by the old factor, solve with the new M.
+// common ones, by words of 64. M is factorized now and then; in between, a few effects and
+// residuals enter and leave, and conjugate gradients, preconditioned by the old factor, solve with
+// the new M.
 #ifndef JAXINTER_SPARSE_NEWTON_H_
 #define JAXINTER_SPARSE_NEWTON_H_
 
@@ -36,7 +38,8 @@ class Factor {
  public:
   Factor() = default;
   explicit Factor(Index slots)
-      : slots_(slots), stride_(CeilDiv(slots + slots / 4 + 32, kTile * 4) * kTile * 4),
+      : slots_(slots),
+        stride_(CeilDiv(slots + slots / 4 + 32, kTile * 4) * kTile * 4),
         r_(stride_ * stride_) {}
 
   Index slots() const { return slots_; }
@@ -198,8 +201,8 @@ class Newton : Lattice {
 
   double *x_[2], *delta_;  // effects and residual to begin from, and what was reached
   double* y;               // the multiplier, likewise
-  double *next_[2];        // the effects that belong to y
-  double *u_[2];           // A^T y
+  double* next_[2];        // the effects that belong to y
+  double* u_[2];           // A^T y
   int steps = 0;
 
   // Goes on until certify(), called now and then at (next_, y, u_), says so: true. False where it
@@ -269,21 +272,21 @@ class Newton : Lattice {
   double Inside() const { return 1 / (s_ + 1 / (rho_ * s_)); }
   double AtBound() const { return rho_ * s_; }
 
-  // next_, next_delta_, the active sets and the gradient of Phi at y; its norm. moved_: how far next
-  // is from x and delta.
+  // next_, next_delta_, the active sets and the gradient of Phi at y; its norm. moved_: how far
+  // next is from x and delta.
   double Gradient() {
     const double s = s_, shrink = Shrink();
     effects_.clear();
     double moved = 0;
     for (int block = 0; block < 2; ++block) {
       moved += Over<1>(size_, [&](auto v, Index i, auto& totals) {
-        using U = decltype(v);
-        const U t = Load<U>(x_[block] + i) + Load<U>(u_[block] + i) * s;
-        const U soft = (t - Clip<U>(t, U{} + s)) * shrink;
-        const U difference = soft - Load<U>(x_[block] + i);
-        totals.sum[0] += difference * difference;
-        Put(next_[block] + i, soft);
-      }).sum[0];
+                 using U = decltype(v);
+                 const U t = Load<U>(x_[block] + i) + Load<U>(u_[block] + i) * s;
+                 const U soft = (t - Clip<U>(t, U{} + s)) * shrink;
+                 const U difference = soft - Load<U>(x_[block] + i);
+                 totals.sum[0] += difference * difference;
+                 Put(next_[block] + i, soft);
+               }).sum[0];
       for (Index i = 1; i < size_; ++i) {
         if (next_[block][i] != 0) effects_.push_back(block * size_ + i);
       }
@@ -524,8 +527,8 @@ class Newton : Lattice {
           common += __builtin_popcountll(ones[i * words + k] & ones[j * words + k]);
         }
         const double all = CommonOnes(effects_[i], effects_[j]);
-        row[j] = inside * (all - static_cast<double>(common)) +
-                 at_bound * static_cast<double>(common);
+        row[j] =
+            inside * (all - static_cast<double>(common)) + at_bound * static_cast<double>(common);
       }
       row[i] += 1 / (s_ * Shrink());
     }
@@ -540,7 +543,8 @@ class Newton : Lattice {
   double CommonOnes(Index i, Index j) const {
     const Index mask = size_ - 1, s = i & mask, t = j & mask;
     const auto supersets = [&](Index set) {
-      return static_cast<double>(size_ >> __builtin_popcountll(static_cast<unsigned long long>(set)));
+      return static_cast<double>(size_ >>
+                                 __builtin_popcountll(static_cast<unsigned long long>(set)));
     };
     if (i <= mask && j <= mask) return supersets(s | t);
     if (i > mask && j > mask) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU kernels by themselves, without Python: against the definition, across every path (scalar,
-// registers, sweeps, panels, threads, streams), aligned and not; and the sparse solver's certificate
-// recomputed. Meant for sanitizers and for other processors; `.ci/check_kernels` builds and runs it.
+// registers, sweeps, panels, threads, streams), aligned and not; and the sparse solver's
+// certificate recomputed. Meant for sanitizers and for other processors; `.ci/check_kernels` builds
+// and runs it.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -178,8 +179,8 @@ void CheckSparse(Index groups, int models, int n, double noise, double tie_break
     for (Index i = 0; i < all; ++i) most = std::max(most, std::fabs(w[group * all + i]));
     for (Index i = 0; most > 0 && i < all; ++i) w[group * all + i] /= most;
   }
-  const SparseProgram program{groups,   n,   models, w.data(), noise > 0 ? zeta.data() : nullptr,
-                              nullptr,  tol, tie_break, 1e-12, 4000};
+  const SparseProgram program{groups,  n,   models,    w.data(), noise > 0 ? zeta.data() : nullptr,
+                              nullptr, tol, tie_break, 1e-12,    4000};
   std::vector<double> a(groups * all), delta(a), y(a), dual(groups), eps(groups);
   std::vector<std::int32_t> iterations(groups);
   const auto solve = [&](const char* threads_of, auto&... out) {
@@ -200,7 +201,8 @@ void CheckSparse(Index groups, int models, int n, double noise, double tie_break
     double value = 0, primal = 0, within = 0;
     for (int k = 0; k < models; ++k) {
       std::vector<double> k_a(a.begin() + at + k * size, a.begin() + at + (k + 1) * size);
-      std::vector<double> rest(size), below(y.begin() + at + k * size, y.begin() + at + (k + 1) * size);
+      std::vector<double> rest(size),
+          below(y.begin() + at + k * size, y.begin() + at + (k + 1) * size);
       for (Index i = 0; i < size; ++i) {
         rest[i] = delta[at + k * size + i] - w[at + k * size + i];
         within = std::max(within, std::fabs(delta[at + k * size + i]) - noise);
@@ -218,8 +220,8 @@ void CheckSparse(Index groups, int models, int n, double noise, double tie_break
       }
     }
     for (Index i = 0; i < size; ++i) {
-      for (const double* x : {static_cast<const double*>(a.data() + at),
-                              static_cast<const double*>(b.data())}) {
+      for (const double* x :
+           {static_cast<const double*>(a.data() + at), static_cast<const double*>(b.data())}) {
         double top = 0, bottom = 0;
         for (int k = 0; k < models; ++k) {
           primal += std::fabs(x[k * size + i]);
@@ -228,8 +230,8 @@ void CheckSparse(Index groups, int models, int n, double noise, double tie_break
         if (models > 1) primal += top - bottom;
       }
     }
-    const double gauge = std::max(Gauge(superset.data(), models, size),
-                                  Gauge(meets.data(), models, size));
+    const double gauge =
+        std::max(Gauge(superset.data(), models, size), Gauge(meets.data(), models, size));
     Check(gauge <= 1 + 1e-9, "sparse split: multiplier in the dual ball", n, group);
     Check(std::fabs(value - dual[group]) <= 1e-8 * (1 + primal), "sparse split: bound", n, group);
     Check(within <= 0 && primal - dual[group] <= tol * primal + 1e-9 &&
@@ -291,7 +293,7 @@ int main(int argc, char**) {
   }
   if (most == 20) {
     CheckSparse(3, 1, 9, 0.3, 0.1, 1e-7);  // by Newton's method
-    CheckSparse(1, 1, 14, 0, 0, 1e-2);  // one table on several threads
+    CheckSparse(1, 1, 14, 0, 0, 1e-2);     // one table on several threads
     CheckSparse(1, 1, 14, 0.3, 0, 1e-2);
   }
   std::printf("%s: %s\n", SimdLevel(), failures ? "FAILED" : "all hold");

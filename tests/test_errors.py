@@ -184,7 +184,7 @@ def test_more_players_than_memory_holds(monkeypatch):
     """n and the bytes are said before anything is allocated."""
     monkeypatch.setattr(_checks, "free_memory", lambda: 100_000)
     with pytest.raises(
-        ValueError, match=r"extract: n = 10 players need 229,376 bytes; .* 100,000 free"
+        ValueError, match=r"extract: n = 10 players need 311,296 bytes; .* 100,000 free"
     ):
         ji.extract(np.ones(1024))
 

@@ -116,8 +116,10 @@ def extract(
     Traced JAX values (and bounds and starts) work under jit and vmap with throw=False; no warning
     is given then, and without x64 what is computed from the float64 certificate is float32.
 
-    Memory: 8 bytes * 2**n * models * (12, with noise 18, a thread + 16 a sample, of at most 2**22
-    values at a time), checked before it is taken: 1.2 MB a sample at n = 12, 0.3 GB at n = 20.
+    Memory: 8 bytes * 2**n * models * (12, with noise 36, a thread + 26 a sample, of those that at
+    most 2**20 values are taken from at a time), checked before it is taken: one sample with noise
+    takes 2 MB at n = 12 and 33 MB at n = 16 (and Newton's factor up to 40 MB a thread); without,
+    0.3 GB at n = 20.
 
     >>> v = [0.0, 3.0, 3.0, 3.0, 0.0, 3.0, 3.0, 8.0]  # 3 for 0 or 1; 5 more for all three
     >>> for kind, players, effect in extract(v).top(2):

@@ -24,10 +24,10 @@ NOISE_PRESETS = {
 }
 NOISE_PER = ("sample", "dataset")
 # Table entries solved in one call of the C++ engine, whose samples do not wait for each other.
-NATIVE_ELEMENTS = 1 << 22
+NATIVE_ELEMENTS = 1 << 20
 # float64 vectors of models * 2**n: of a sample in work, without and with noise; of a sample in a
 # call, whatever becomes of it. Measured.
-VECTORS, VECTORS_WITH_NOISE, VECTORS_IN_CALL = 12, 18, 16
+VECTORS, VECTORS_WITH_NOISE, VECTORS_IN_CALL = 12, 36, 26
 # With noise, blocks of the projection's tables are (n / 2 + 1)^2 wide; csrc/sparse_kernels.h.
 MAX_PLAYERS_WITH_NOISE, MAX_MODELS = 20, 16
 # Range of max |v - v(empty)| within which sums neither overflow nor fall below what XLA can hold.
