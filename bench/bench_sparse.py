@@ -194,8 +194,10 @@ def warm_starts(values: np.ndarray) -> None:
     for eps in (0.0, 0.1):
         solve = partial(ji.extract, tol=1e-3, tie_break=eps, throw=False)
         for label, v, ratio, before, ratio_before in (
+            ("the same again, noise ratio 0.02", values, 0.02, values, 0.02),
             ("noise ratio 0.02 from 0.04", values, 0.02, values, 0.04),
             ("v + 1 % noise from v, noise ratio 0", values + 0.01 * noise, 0.0, values, 0.0),
+            ("v + 0.1 % noise from v, noise ratio 0", values + 0.001 * noise, 0.0, values, 0.0),
             ("v + 1 % noise from v, noise ratio 0.02", values + 0.01 * noise, 0.02, values, 0.02),
         ):
             start = solve(before, noise_ratio=ratio_before)

@@ -15,9 +15,10 @@
 // of J, of the explanation and not of 2^n,
 //     M = 1 / s' + A_J^T D^-1 A_J,      s' = s / (1 + s eps).
 // A_J^T A_J is known in closed form, and over the few residuals at their bound it is a count of
-// common ones, by words of 64. M is factorized now and then; in between, a few effects and
-// residuals enter and leave, and conjugate gradients, preconditioned by the old factor, solve with
-// the new M.
+// common ones, by words of 64. M is factorized anew where s changes; in between a few effects enter
+// and leave J (a row more, a row less) and a few residuals reach and leave their bound (a matrix of
+// rank 1 more or less), and the factor follows at |J|^2 a change. What that loses to rounding a few
+// conjugate gradients bring back, with the factor as preconditioner.
 #ifndef JAXINTER_SPARSE_NEWTON_H_
 #define JAXINTER_SPARSE_NEWTON_H_
 

@@ -123,7 +123,7 @@ class TestBits:
 
     def games(self, rng, n):
         v = rng.normal(size=(5, 2**n))
-        if n < 14:  # with dummies; TestDummies has large ones
+        if n < 16:  # with dummies; TestDummies has large ones
             v[1] = v[1][np.arange(2**n) & 5]
         return v
 
@@ -139,9 +139,9 @@ class TestBits:
             (2, {}),
             (4, {"noise_bound": 0.1}),
             (9, {"noise_ratio": 0.05}),
-            (14, {}),
-            (14, {"noise_bound": 0.3}),
-            (14, {"joint": True}),
+            (16, {}),
+            (16, {"noise_bound": 0.3}),
+            (16, {"joint": True}),
         ],
         ids=str,
     )
@@ -154,7 +154,7 @@ class TestBits:
             monkeypatch.setenv("JAXINTER_THREADS", threads)
             assert _native.thread_limit() == int(threads)
             results.append(self.extract(v, **options))
-            # alone, from 14 players on, a sample is worked on by all threads
+            # alone, from 16 players on, a sample is worked on by all threads
             same_bits(self.extract(v[1], **options), results[-1][1])
             same_bits(self.extract(v[::-1].copy(), **options)[::-1], results[-1])
         for other in results[1:]:
@@ -366,7 +366,7 @@ import numpy as np
 import jaxinter as ji
 for movers in (1, 2, 3, 4, 7, 9, 10, 12):
     small = np.random.default_rng(movers).normal(size=(2, 2**movers))
-    v = np.tile(small, 2**(14 - movers))
+    v = np.tile(small, 2**(16 - movers))
     for options in ({}, {"noise_bound": 0.3}, {"joint": True}):
         games = (v, small) if options.get("joint") else (v[0], small[0])
         found, expected = (ji.extract(x, tol=1e-2, tie_break=0, **options) for x in games)
