@@ -145,11 +145,11 @@ class Factor {
 
   static double Dot(const double* x, const double* y, Index size) {
     constexpr Index kLanes = Simd<double>::kLanes;
-    V8 sum{}, more{};
+    Doubles sum{}, more{};
     Index i = 0;
     for (; i + 2 * kLanes <= size; i += 2 * kLanes) {
-      sum += Load<V8>(x + i) * Load<V8>(y + i);
-      more += Load<V8>(x + i + kLanes) * Load<V8>(y + i + kLanes);
+      sum += Load<Doubles>(x + i) * Load<Doubles>(y + i);
+      more += Load<Doubles>(x + i + kLanes) * Load<Doubles>(y + i + kLanes);
     }
     double total = 0;
     for (Index lane = 0; lane < kLanes; ++lane) total += sum[lane] + more[lane];
@@ -160,15 +160,15 @@ class Factor {
   // Inner products of the first `size` entries (whole tiles) of kTile rows with those of others.
   void Products(const double* x, const double* y, Index size, double (&tile)[kTile][kTile]) const {
     constexpr Index kLanes = Simd<double>::kLanes;
-    V8 sum[kTile][kTile] = {};
+    Doubles sum[kTile][kTile] = {};
     Index k = 0;
     for (; k + kLanes <= size; k += kLanes) {
-      V8 left[kTile];
+      Doubles left[kTile];
 #pragma GCC unroll 4
-      for (Index r = 0; r < kTile; ++r) left[r] = Load<V8>(x + r * stride_ + k);
+      for (Index r = 0; r < kTile; ++r) left[r] = Load<Doubles>(x + r * stride_ + k);
 #pragma GCC unroll 4
       for (Index c = 0; c < kTile; ++c) {
-        const V8 right = Load<V8>(y + c * stride_ + k);
+        const Doubles right = Load<Doubles>(y + c * stride_ + k);
 #pragma GCC unroll 4
         for (Index r = 0; r < kTile; ++r) sum[r][c] += left[r] * right;
       }

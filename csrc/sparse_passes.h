@@ -17,7 +17,7 @@
 namespace jaxinter {
 namespace JAXINTER_SIMD {
 
-using V8 = Vector<double>;
+using Doubles = Vector<double>;
 
 // Sums are taken of this many elements at a time, whatever the threads.
 constexpr Index kChunk = 1 << 13;
@@ -39,8 +39,8 @@ Totals<double, kSums, kMaxima> Pass(Index size, Parallel& parallel, const F& f) 
     return totals;
   }
   const auto chunk = [&](Index first, Index end) {
-    Totals<V8, kSums, kMaxima> wide;
-    for (Index i = first; i < end; i += Simd<double>::kLanes) f(V8{}, i, wide);
+    Totals<Doubles, kSums, kMaxima> wide;
+    for (Index i = first; i < end; i += Simd<double>::kLanes) f(Doubles{}, i, wide);
     Scalar totals;
     for (int lane = 0; lane < Simd<double>::kLanes; ++lane) {
       for (int s = 0; s < kSums; ++s) totals.sum[s] += wide.sum[s][lane];

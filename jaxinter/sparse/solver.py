@@ -20,9 +20,9 @@ csrc/sparse_cpu.cc is the same method in C++, one sample at a time, and goes on 
 for one model of 8 players or more, it takes to Newton's method (csrc/sparse_newton.h) once that is
 likely to be faster, from the gap reached, the size of the explanation and the digits that are left.
 Its Newton matrix follows the few effects and residuals that change in a step by rank-1 updates of
-its factor: 4 to 20 times faster than factorizing anew. 30 real tables, noise 0.02, two threads, ms a
-sample, first-order alone / both, to 1e-4 and to 1e-5: n = 10 2.7 / 2.4 and 6.5 / 4.4, with the
-tie-break 8.3 / 6.6 and 25 / 13; n = 12 18 / 14 and 42 / 21, with the tie-break 57 / 29 and 158 / 53.
+its factor: 4 to 20 times faster than factorizing anew. ms a sample of 30 real tables, noise 0.02,
+two threads, first-order alone / both, to 1e-4 and to 1e-5: n = 10 2.7 / 2.4 and 6.5 / 4.4, with the
+tie-break 8.3 / 6.6 and 25 / 13; n = 12 18 / 14 and 42 / 21, with the tie-break 57 / 29, 158 / 53.
 With noise 0.05 at n = 12, 20,000 iterations leave the tie-break of 1 of 30 samples open; alone, of
 9. Without noise every value is matched, |J| is near 2^n, and the first-order method is left to
 itself.
