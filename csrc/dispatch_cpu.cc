@@ -24,7 +24,7 @@ namespace jaxinter {
   template <class T>                                                                         \
   void MaskedInputs(const Masks&, Index, const T*, const T*, const std::int32_t*, Index, T*, \
                     Parallel&);                                                              \
-  void SparseSplits(const SparseProgram&, const SparseSplit&, const Monitor&, Parallel&);    \
+  bool SparseSplits(const SparseProgram&, const SparseSplit&, const Monitor&, Parallel&);    \
   }
 JAXINTER_DECLARE(portable)
 #if defined(__x86_64__)
@@ -108,9 +108,9 @@ void LaunchMaskedInputsCpu(const Masks& masks, Index rows, const T* x, const T* 
   JAXINTER_DISPATCH(MaskedInputs, masks, rows, x, baseline, players, size, out, parallel);
 }
 
-void LaunchSparseSplitCpu(const SparseProgram& program, const SparseSplit& split,
+bool LaunchSparseSplitCpu(const SparseProgram& program, const SparseSplit& split,
                           const Monitor& monitor, Parallel& parallel) {
-  JAXINTER_DISPATCH(SparseSplits, program, split, monitor, parallel);
+  return JAXINTER_DISPATCH(SparseSplits, program, split, monitor, parallel);
 }
 
 #define JAXINTER_INSTANTIATE(T)                                                   \

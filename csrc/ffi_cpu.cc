@@ -233,7 +233,10 @@ ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buff
   const SparseSplit split{a->typed_data(),    delta->typed_data(), y->typed_data(),
                           dual->typed_data(), eps->typed_data(),   iterations->typed_data()};
   XlaThreads threads(pool, SleepingThreads::kWorthBytes + 1);  // any sample is worth a thread
-  LaunchSparseSplitCpu(program, split, {nullptr, nullptr}, threads);
+  if (!LaunchSparseSplitCpu(program, split, {nullptr, nullptr}, threads)) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                      std::string(kSparseSplit) + ": memory ran out");
+  }
   return ffi::Error::Success();
 }
 

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <string>
 
@@ -166,7 +167,7 @@ void SparseSplits(const py::array_t<double>& w, const std::optional<py::array_t<
   std::int32_t* watch = monitor.mutable_data();
   py::gil_scoped_release release;
   SleepingThreads threads(SleepingThreads::kWorthBytes + 1);  // any sample is worth a thread
-  LaunchSparseSplitCpu(program, split, {watch, watch + 1}, threads);
+  if (!LaunchSparseSplitCpu(program, split, {watch, watch + 1}, threads)) throw std::bad_alloc();
 }
 
 void StreamPass(py::array& x) {

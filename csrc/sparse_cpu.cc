@@ -11,8 +11,10 @@
 #include "sparse_kernels.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -895,24 +897,30 @@ void SolveGroup(const SparseProgram& program, const SparseSplit& split, const Mo
 
 }  // namespace
 
-void SparseSplits(const SparseProgram& program, const SparseSplit& split, const Monitor& monitor,
+bool SparseSplits(const SparseProgram& program, const SparseSplit& split, const Monitor& monitor,
                   Parallel& parallel) {
+  const auto solver = program.models == 1   ? SolveGroup<1>
+                      : program.models == 2 ? SolveGroup<2>
+                                            : SolveGroup<0>;
+  std::atomic<bool> enough{true};  // memory; an exception may not leave a thread
   const auto solve = [&](Index group, Parallel& threads) {
-    if (monitor.stop && __atomic_load_n(monitor.stop, __ATOMIC_RELAXED)) return;
-    const auto solver = program.models == 1   ? SolveGroup<1>
-                        : program.models == 2 ? SolveGroup<2>
-                                              : SolveGroup<0>;
-    solver(program, split, monitor, group, threads);
+    if (!enough || (monitor.stop && __atomic_load_n(monitor.stop, __ATOMIC_RELAXED))) return;
+    try {
+      solver(program, split, monitor, group, threads);
+    } catch (const std::bad_alloc&) {
+      enough = false;
+    }
     if (monitor.done) __atomic_add_fetch(monitor.done, 1, __ATOMIC_RELAXED);
   };
   if (program.n_players >= kThreadedPlayers && program.groups < parallel.threads()) {
     for (Index group = 0; group < program.groups; ++group) solve(group, parallel);
-    return;
+  } else {
+    parallel.For(program.groups, [&](Index group) {
+      OneThread alone;
+      solve(group, alone);
+    });
   }
-  parallel.For(program.groups, [&](Index group) {
-    OneThread alone;
-    solve(group, alone);
-  });
+  return enough;
 }
 
 }  // namespace JAXINTER_SIMD

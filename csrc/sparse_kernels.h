@@ -41,7 +41,8 @@ struct Monitor {
   std::int32_t* done;        // groups solved so far
 };
 
-void LaunchSparseSplitCpu(const SparseProgram& program, const SparseSplit& split,
+// False where memory ran out: results are void.
+bool LaunchSparseSplitCpu(const SparseProgram& program, const SparseSplit& split,
                           const Monitor& monitor, Parallel& parallel);
 
 }  // namespace jaxinter

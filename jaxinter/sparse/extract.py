@@ -79,7 +79,7 @@ def extract(
       noise_ratio: >= 0; bound = noise_ratio * |v(full) - v(empty)|, broadcast over the batch.
       noise_bound: >= 0, instead: the bound itself in units of v, broadcast over the batch.
       noise_preset: instead, a ratio by name: "paper001" (0.02 of the data set's mean), "paper002"
-        (0.01), "paper003" (0.02), "interaction-concept" (0.04).
+        (0.01), "paper003" (0.02), "interaction-concept" (0.04); "001" is "paper001".
       noise_per: "sample", or "dataset": |v(full) - v(empty)| is averaged over all samples.
       tol: relative gap to prove, (primal - dual) / primal <= tol.
       tie_break: weight eps of (eps / 2) |effects|^2 in units of max |v - v(empty)|, halved until

@@ -73,10 +73,12 @@ def checked_noise(call: str, ratio: Any, bound: Any, preset: str | None, per: st
             f"got {ratio!r}, {bound!r} and {preset!r}"
         )
     if preset is not None:
-        if preset not in NOISE_PRESETS:
+        name = str(preset)
+        name = f"paper{name}" if name in ("001", "002", "003") else name
+        if name not in NOISE_PRESETS:
             known = ", ".join(map(repr, NOISE_PRESETS))
             raise ValueError(f"{call}: noise_preset must be one of {known}; got {preset!r}")
-        ratio, per = NOISE_PRESETS[preset]
+        ratio, per = NOISE_PRESETS[name]
     return Noise(None, bound, per) if given["noise_bound"] else Noise(ratio, None, per)
 
 
