@@ -197,7 +197,7 @@ XLA_FFI_DEFINE_HANDLER(kMaskedInputsHandler, MaskedInputs,
 constexpr char kSparseSplit[] = "jaxinter_sparse_split";
 
 // Operands w [groups, models, 2^n], zeta [groups, models, 1], start [groups, models, 3, 2^n] or
-// empty, settings [3]: tol, tie-break, margin; all float64.
+// [groups, models, 1, 1] for none, settings [groups, 3]: tol, tie-break, margin, the same for all.
 ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buffer<ffi::F64> zeta,
                         ffi::Buffer<ffi::F64> start, ffi::Buffer<ffi::F64> settings,
                         ffi::ResultBuffer<ffi::F64> a, ffi::ResultBuffer<ffi::F64> delta,
@@ -208,9 +208,10 @@ ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buff
   const int n = dims.size() == 3 ? PlayersOf(dims[2]) : -1;
   const bool fits =
       n >= 1 && n <= (boxed ? kMaxPlayersWithNoise : kMaxPlayers) && dims[1] >= 1 &&
-      dims[1] <= kMaxModels && settings.element_count() == 3 &&
+      dims[1] <= kMaxModels && settings.element_count() == static_cast<std::size_t>(3 * dims[0]) &&
       zeta.element_count() == static_cast<std::size_t>(dims[0] * dims[1]) &&
-      (start.element_count() == 0 || start.element_count() == 3 * w.element_count()) &&
+      (start.element_count() == zeta.element_count() ||
+       start.element_count() == 3 * w.element_count()) &&
       a->element_count() == w.element_count() && delta->element_count() == w.element_count() &&
       y->element_count() == w.element_count() &&
       dual->element_count() == static_cast<std::size_t>(dims[0]) &&
@@ -219,17 +220,19 @@ ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buff
   if (!fits) {
     return ffi::Error::InvalidArgument(std::string(kSparseSplit) + ": shapes do not fit");
   }
+  if (dims[0] == 0) return ffi::Error::Success();
   const double* values = settings.typed_data();
-  const SparseProgram program{dims[0],
-                              n,
-                              static_cast<int>(dims[1]),
-                              w.typed_data(),
-                              boxed ? zeta.typed_data() : nullptr,
-                              start.element_count() ? start.typed_data() : nullptr,
-                              values[0],
-                              values[1],
-                              values[2],
-                              max_iterations};
+  const SparseProgram program{
+      dims[0],
+      n,
+      static_cast<int>(dims[1]),
+      w.typed_data(),
+      boxed ? zeta.typed_data() : nullptr,
+      start.element_count() > zeta.element_count() ? start.typed_data() : nullptr,
+      values[0],
+      values[1],
+      values[2],
+      max_iterations};
   const SparseSplit split{a->typed_data(),    delta->typed_data(), y->typed_data(),
                           dual->typed_data(), eps->typed_data(),   iterations->typed_data()};
   XlaThreads threads(pool, SleepingThreads::kWorthBytes + 1);  // any sample is worth a thread

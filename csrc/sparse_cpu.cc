@@ -160,15 +160,16 @@ class Solver : Lattice {
       }
       if (iterations_ % kCheckEvery == 0 && iterations_ > 0) {
         Certify();
-        bool moved = ChangePhase();
+        const bool moved = ChangePhase();
         if (done_ || (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))) break;
         const std::int64_t left = program.max_iterations - iterations_;
         if (const int steps = NewtonSteps(); steps > 0 && left > 0) {
           RunNewton(w, static_cast<int>(std::min<std::int64_t>(steps, left)), stop);
-          if (done_) break;
-          moved = true;
+          if (done_ || iterations_ >= program.max_iterations) break;
+          Project();
+        } else if (Restart() || moved) {
+          Project();
         }
-        if (Restart() || moved) Project();
       }
       Update();
     }
@@ -282,27 +283,28 @@ class Solver : Lattice {
     for (int k = 0; k < models_; ++k) {
       const Index at = k * size_;
       const double* y = start + 3 * at + 2 * size_;
-      double *superset = k_mu_ + at, *within = mu_ + at;
+      double *superset = k_mu_ + at, *meets = mu_ + at;
       Transform(SupersetZeta(), y, superset);
-      Transform(Zeta(), y, within);
-      const double total = within[size_ - 1];
-      double *a = z_[0] + at, *b = z_[1] + at, *d = boxed_ ? z_[2] + at : nullptr;
-      std::reverse(within, within + size_);
+      Transform(Zeta(), y, meets);
+      std::reverse(meets, meets + size_);
+      const double total = meets[0];
       for (Index i = 1; i < size_; ++i) {
-        within[i] = total - within[i];
-        a[i] += tau_ * superset[i];
-        b[i] += tau_ * within[i];
-        if (boxed_) d[i] += tau_ * kappa_ * y[i];
+        meets[i] = total - meets[i];
         value += w[at + i] * y[i] - zeta_[k] * std::abs(y[i]);
       }
-      superset[0] = within[0] = 0;
+      superset[0] = meets[0] = 0;
     }
     const double scale = std::max(1.0, LargestGauge(1, unused));
-    if (value / scale <= dual_) return;
-    dual_ = value / scale;
+    if (!std::isfinite(value) || !(scale <= kWorstStart)) return;
     for (Index i = 0; i < all_; ++i) {
-      multiplier_[i] = start[(i >> n_) * 3 * size_ + 2 * size_ + (i & (size_ - 1))] / scale;
+      const double y =
+          i & (size_ - 1) ? start[(i >> n_) * 3 * size_ + 2 * size_ + (i & (size_ - 1))] : 0;
+      z_[0][i] += tau_ * k_mu_[i];
+      z_[1][i] += tau_ * mu_[i];
+      if (boxed_) z_[2][i] += tau_ * kappa_ * y;
+      if (value / scale > dual_) multiplier_[i] = y / scale;
     }
+    dual_ = std::max(dual_, value / scale);
   }
 
   // z at a split, and the split as the best so far.
@@ -702,6 +704,7 @@ class Solver : Lattice {
     if (boxed_) std::copy_n(z_[2], all_, anchor_[2]);
     k_ = 0, first_step_ = last_step_ = kInfinity;
     eps_ = eps, lower_ = -kInfinity, phase_began_ = iterations_;
+    prox_ = {tau_, 1 / (1 + tau_ * eps_), {models_}};
     return true;
   }
 

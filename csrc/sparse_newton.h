@@ -191,6 +191,8 @@ class Newton : Lattice {
  public:
   // Effects above which a factor costs more than it saves.
   static constexpr Index kMostEffects = 1600;
+  // 64 MB of words that tell which effects are at work in which residuals at their bound.
+  static constexpr Index kMostWords = 8 << 20;
 
   Newton(int n, Parallel& parallel) : Lattice(n, parallel), memory_(18, size_) {
     for (double** vector : {&x_[0], &x_[1], &next_[0], &next_[1], &y, &y0_, &u_[0], &u_[1], &delta_,
@@ -220,6 +222,7 @@ class Newton : Lattice {
     for (const int last = steps + most; steps < last;) {
       std::copy_n(y, size_, y0_);
       double norm = Gradient(), moved = moved_;
+      if (!std::isfinite(norm)) return false;
       int inner = 0;
       bool stuck = false;
       while (norm > 0.01 * moved && inner < 40 && steps < last && !stuck) {
@@ -239,7 +242,8 @@ class Newton : Lattice {
       for (int block = 0; block < 2; ++block) std::copy_n(next_[block], size_, x_[block]);
       std::copy_n(next_delta_, size_, delta_);
       if (certify()) return true;
-      if (stuck && inner == 1) return false;
+      if ((stuck && inner == 1) || !std::isfinite(norm)) return false;
+      if (inner == 0) ++steps;
       s_ *= std::min(most_growth, inner <= 6 ? 4.8 : inner <= 15 ? 3.0 : 2.0);
       s_ = std::min(s_, 1e5 * tau);
       most_growth = std::min(5.0, 1.4 * most_growth);
@@ -351,7 +355,7 @@ class Newton : Lattice {
     for (Index i = 0; i < size_; ++i) slope += gradient_[i] * step_[i];
     const double begin = Phi(0), rounding = 1e-14 * std::abs(begin);
     for (double length = 1; length > 1e-6; length /= 2) {
-      if (Phi(length) > begin + 1e-4 * length * slope + rounding) continue;
+      if (!(Phi(length) <= begin + 1e-4 * length * slope + rounding)) continue;
       for (Index i = 0; i < size_; ++i) {
         y[i] += length * step_[i];
         u_[0][i] += length * u_step_[0][i];
@@ -511,6 +515,7 @@ class Newton : Lattice {
   bool MakeFactor() {
     const Index count = static_cast<Index>(effects_.size());
     const Index words = CeilDiv(static_cast<Index>(bound_.size()), 64);
+    if (count * words > kMostWords) return false;
     std::vector<std::uint64_t> ones(count * words);  // of A_J's columns, over bound_
     for (Index j = 0; j < count; ++j) {
       for (std::size_t k = 0; k < bound_.size(); ++k) {

@@ -105,7 +105,7 @@ def _varying_alike(*operands):
     return tuple(jnp.where(never, jnp.zeros_like(x), x) for x in operands)
 
 
-def _ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
+def ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
     """The lowering to `target`: the last `lattice_axes` of each operand and result stay whole."""
     shapes = [aval.shape for aval in (*ctx.avals_in, *ctx.avals_out)]
     n_batch = len(shapes[0]) - lattice_axes[0]
@@ -136,7 +136,7 @@ def _ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
 
 
 def _lower_cpu(ctx, x, *, matrix):
-    rule = _ffi_lowering("jaxinter_subset_transform", ctx, (1, 1))
+    rule = ffi_lowering("jaxinter_subset_transform", ctx, (1, 1))
     return rule(ctx, x, matrix=np.asarray(matrix, np.float64))
 
 
@@ -201,7 +201,7 @@ def _and_or_batch(args, dims):
 
 def _lower_and_or_cpu(ctx, *operands):
     lattice_axes = (*(1 for _ in operands), 1, 1, 2)
-    return _ffi_lowering("jaxinter_and_or_effects", ctx, lattice_axes)(ctx, *operands)
+    return ffi_lowering("jaxinter_and_or_effects", ctx, lattice_axes)(ctx, *operands)
 
 
 and_or_effects_p.def_impl(partial(xla.apply_primitive, and_or_effects_p))

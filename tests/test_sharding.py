@@ -40,6 +40,8 @@ SHARDED = """if True:
     check("vmap", jax.vmap(ji.mobius, 1, 1), on_devices(v.swapaxes(0, 1), None, "samples"),
           spec=[None, "samples"])
     check("fused", lambda *x: ji.and_or_interactions(*x), tables, split, spec=["samples"])
+    solve = lambda x: ji.extract(x, noise_bound=0.3, tol=1e-2, throw=False).primal
+    check("extract", solve, on_devices(v[:, 0], "samples"), spec=["samples"])
     masks = np.random.default_rng(1).random((8, 3)) < 0.5
     x, players = jnp.arange(6.0), jnp.arange(6) % 3
     assemble = lambda masks: ji.masked_inputs(masks, x, -1.0, players)
@@ -81,4 +83,4 @@ def test_a_sharded_batch_stays_where_it_is_under_plain_jit(axis_type, tmp_path):
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
-    assert len(run.stdout.split("\n")) == 10
+    assert len(run.stdout.split("\n")) == 11

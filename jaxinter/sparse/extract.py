@@ -72,7 +72,8 @@ def extract(
     Many splits are optimal; a second phase picks the one of least L2 norm (`tie_break`), so that
     the answer does not depend on the start. Where the iterations end before that is settled, a
     split proven within `tol` is returned with a warning, and its `tie_break` is NaN. Players that
-    never change v by more than 1e-12 of its range are left out by the C++ engine: no effects.
+    never change v are left out by the C++ engine, without effects; those that change it by no more
+    than 1e-12 of its range have effects of that size.
 
     Args:
       values: any array ``[..., 2**n]``, finite; bit i of an index is set when player i is present.
@@ -118,7 +119,7 @@ def extract(
 
     Memory: 8 bytes * 2**n * models * (12, with noise 36, a thread + 26 a sample, of those that at
     most 2**20 values are taken from at a time), checked before it is taken: one sample with noise
-    takes 2 MB at n = 12 and 33 MB at n = 16 (and Newton's factor up to 40 MB a thread); without,
+    takes 2 MB at n = 12 and 33 MB at n = 16 (and Newton's method up to 100 MB a thread); without,
     0.3 GB at n = 20.
 
     >>> v = [0.0, 3.0, 3.0, 3.0, 0.0, 3.0, 3.0, 8.0]  # 3 for 0 or 1; 5 more for all three
@@ -214,7 +215,7 @@ def explain_games(games: Games, solve: Callable[..., Solution], settings: dict[s
     else:
         found = solve(
             v / unit,
-            games.bound / unit if boxed else xp.zeros((groups, models, 1)),
+            xp.where(solved, games.bound, 0.0) / unit if boxed else xp.zeros((groups, models, 1)),
             None if games.start is None else _in_units(games.start, unit),
             settings["tol"],
             settings["tie_break"],
@@ -361,12 +362,9 @@ def _explain_exact(games: Games, settings: dict[str, Any], report: Report) -> Fi
     def solve(w, zeta, start, tol, tie_break, margin, *, boxed, max_iterations):
         rows = []
         for i, (table, bound) in enumerate(zip(w[:, 0], zeta[:, 0, 0])):
-            found = (
-                solve_exact(table, float(bound), margin=margin)
-                if abs(table).max() > bound
-                else None
-            )
-            rows.append(found)
+            needed = abs(table).max() > bound
+            accuracy = {"tol": min(1e-9, tol), "margin": margin}
+            rows.append(solve_exact(table, float(bound), **accuracy) if needed else None)
             if report:
                 report(i + 1)
         zero = np.zeros_like(w[0, 0])
@@ -456,7 +454,7 @@ def _report(result: Interactions, tol: float, max_iterations: int, throw: bool) 
             )
             warnings.warn(message, RuntimeWarning, stacklevel=3)
         return
-    worst = float(np.max(np.asarray(result.gap)))
+    worst = float(np.nanmax(np.asarray(result.gap)))
     message = (
         f"extract: {int((~converged).sum())} of {converged.size} samples did not reach tol "
         f"{tol:g} in {max_iterations} iterations (largest gap {worst:.2g}). Raise max_iterations "

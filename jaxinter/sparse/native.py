@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir, xla
+from jax.interpreters import ad, batching, mlir, xla
 
 from jaxinter import _native
+from jaxinter._primitives import ffi_lowering
 from jaxinter.sparse import solver
 from jaxinter.sparse.solver import Solution
 
@@ -119,16 +120,17 @@ def solve_traced(
 ) -> Solution:
     """`solver.solve` inside a traced program: C++ on a CPU, the JAX engine elsewhere."""
     numbers = jnp.stack([jnp.asarray(x, jnp.float64) for x in (tol, tie_break, margin)])
+    numbers = jnp.broadcast_to(numbers, (len(w), 3))  # as every operand, over the groups
     zeta = jnp.broadcast_to(zeta, (*w.shape[:2], 1))
     if start is None:
-        start = jnp.zeros((*w.shape[:2], 3, 0))
+        start = jnp.zeros((*w.shape[:2], 1, 1))
     operands = (w, zeta, start, numbers)
     return Solution(*sparse_split_p.bind(*operands, boxed=boxed, max_iterations=max_iterations))
 
 
 def _by_jax(w, zeta, start, numbers, *, boxed, max_iterations):
-    tol, tie_break, margin = numbers
-    given = start if start.shape[-1] else None
+    tol, tie_break, margin = numbers[0]
+    given = start if start.shape == (*w.shape[:2], 3, w.shape[2]) else None
     found = solver.solve(
         w, zeta, given, tol, tie_break, margin, boxed=boxed, max_iterations=max_iterations
     )
@@ -136,31 +138,37 @@ def _by_jax(w, zeta, start, numbers, *, boxed, max_iterations):
 
 
 def _abstract(w, zeta, start, numbers, **_):
-    table, scalar = w.update(weak_type=False), numbers.update(shape=w.shape[:1], weak_type=False)
+    table = w.update(weak_type=False)
+    sharding = w.sharding.update(spec=(w.sharding.spec[0],))
+    scalar = table.update(shape=w.shape[:1], sharding=sharding)
     return [table, table, table, scalar, scalar, scalar.update(dtype=np.dtype(np.int32))]
 
 
 def _batch(args, dims, **parameters):
-    """Batches of groups are groups; settings that differ within a batch are not."""
-    *tables, numbers = args
-    *table_dims, numbers_dim = dims
-    if numbers_dim is not None:
-        raise NotImplementedError("extract: tol and tie_break cannot be mapped over by vmap")
-    size = next(x.shape[d] for x, d in zip(tables, table_dims) if d is not None)
-    tables = [
+    """Batches of groups are groups; settings, never traced ones, are the same for all."""
+    size = next(x.shape[d] for x, d in zip(args, dims) if d is not None)
+    whole = [
         jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
-        for x, d in zip(tables, table_dims)
+        for x, d in zip(args, dims)
     ]
-    groups = tables[0].shape[1]
-    flat = [x.reshape(size * groups, *x.shape[2:]) for x in tables]
-    out = sparse_split_p.bind(*flat, numbers, **parameters)
+    groups = whole[0].shape[1]
+    flat = [x.reshape(size * groups, *x.shape[2:]) for x in whole]
+    out = sparse_split_p.bind(*flat, **parameters)
     return [x.reshape(size, groups, *x.shape[1:]) for x in out], [0] * len(out)
 
 
+def _jvp(primals, tangents, **_):
+    raise NotImplementedError("extract has no derivative; jaxinter.sparsity has, once")
+
+
+def _lower_cpu(ctx, *operands, **parameters):
+    axes = (2, 2, 3, 1, 2, 2, 2, 0, 0, 0)  # of operands and results, that stay whole
+    return ffi_lowering("jaxinter_sparse_split", ctx, axes)(ctx, *operands, **parameters)
+
+
+ad.primitive_jvps[sparse_split_p] = _jvp
 sparse_split_p.def_impl(partial(xla.apply_primitive, sparse_split_p))
 sparse_split_p.def_abstract_eval(_abstract)
 batching.primitive_batchers[sparse_split_p] = _batch
 mlir.register_lowering(sparse_split_p, mlir.lower_fun(_by_jax, multiple_results=True))
-mlir.register_lowering(
-    sparse_split_p, jax.ffi.ffi_lowering("jaxinter_sparse_split"), platform="cpu"
-)
+mlir.register_lowering(sparse_split_p, _lower_cpu, platform="cpu")

@@ -62,7 +62,8 @@ RESTART_SUFFICIENT, RESTART_GROWING, RESTART_LONG = 0.2, 0.8, 0.25
 # needs less halving of eps: at 1/4 two starts agree better than at 1/2 for the same iterations.
 PHASE_1_SHARE, PHASE_2_SHARE = 0.5, 0.25
 TAU_STEP = 3.0  # largest change of tau at one restart
-# A start whose strength is more than this many times the default's is of no help.
+# A start whose strength is more than this many times the default's is of no help, nor is a
+# multiplier that lies this many times outside the dual ball.
 WORST_START = 10.0
 
 
@@ -218,10 +219,14 @@ def initial_state(program: Program, w: jax.Array, start: jax.Array | None) -> St
     split = program.split(a, delta)
     tau = jnp.where(known, 1.0, split.l1 / (a.shape[-1] * a.shape[-2]) / 2)
     # z = x + tau times the multipliers that y stands for
+    scale = scale_of(*multiplier_effects(y))
+    value = total(w * y) - total(zeta * jnp.abs(y))
+    y = jnp.where(jnp.isfinite(value) & (scale <= WORST_START), y, 0.0)
     superset, meets = multiplier_effects(y)
     slopes = [superset, meets, program.kappa * y][: len(blocks)]
     z = jnp.stack(blocks, axis=1) + tau[:, None] * jnp.stack(slopes, axis=1)
-    given_dual = (total(w * y) - total(zeta * jnp.abs(y))) / scale_of(superset, meets)
+    scale = scale_of(superset, meets)
+    given_dual = (total(w * y) - total(zeta * jnp.abs(y))) / scale
     scalar = jnp.zeros_like(split.l1)
     # The multiplier of the full coalition alone: no split does without |w(full)|, less the noise.
     full = w[..., -1:]
@@ -240,7 +245,7 @@ def initial_state(program: Program, w: jax.Array, start: jax.Array | None) -> St
         sparsest=split,
         lower=scalar - jnp.inf,
         dual=jnp.maximum(trivial, given_dual),
-        y=jnp.where(given_dual > trivial, y / scale_of(superset, meets), y_full),
+        y=jnp.where(given_dual > trivial, y / scale, y_full),
         iterations=scalar,
         phase_began=scalar,
         done=known,
