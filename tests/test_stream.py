@@ -341,3 +341,9 @@ class TestStored:
         shown = extract_tables(tables, tmp_path / "b", batch_size=4, progress="tables", **OPTIONS)
         assert_same(plain[:], shown[:], rtol=0)
         assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("options", [{"noise_per": "dataset"}, {"noise_preset": "paper001"}])
+def test_a_bound_by_the_mean_of_a_batch_is_refused(options, tmp_path, rng):
+    with pytest.raises(ValueError, match="give it as noise_bound"):
+        extract_tables(rng.normal(size=(4, 8)), tmp_path, noise_ratio=0.0, **options)

@@ -20,6 +20,7 @@ import numpy as np
 from jaxinter import _arrays, _checks, _progress
 from jaxinter.interactions import Interactions, load
 from jaxinter.sparse.extract import extract
+from jaxinter.sparse.games import checked_noise
 
 __all__ = ["StoredInteractions", "extract_tables", "open_tables"]
 
@@ -281,12 +282,19 @@ def _manifest(stored: StoredInteractions, tables: _Tables, options: dict[str, An
     for sample in np.linspace(0, len(stored) - 1, FINGERPRINT_TABLES).astype(int).tolist():
         digest.update(tables.read(sample, sample + 1).tobytes())
     no_key = ("values", "throw", "progress")
+    plain = {name: _plain(name, x) for name, x in bound.arguments.items() if name not in no_key}
+    said = (plain[f"noise_{part}"] for part in ("ratio", "bound", "preset", "per"))
+    if checked_noise("extract_tables", *said).per == "dataset":
+        raise ValueError(
+            "extract_tables: a noise bound by the mean of the data set (noise_per='dataset', "
+            "'paper001') would be that of each batch; give it as noise_bound"
+        )
     return {
         "n_players": stored.n_players,
         "shape": list(stored.shape),
         "dtype": tables.dtype.name,
         "batch_size": stored.batch_size,
-        **{name: _plain(name, x) for name, x in bound.arguments.items() if name not in no_key},
+        **plain,
         "source": f"sha256 {digest.hexdigest()[:16]}",  # names of files, some tables
     }
 
