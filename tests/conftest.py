@@ -49,6 +49,20 @@ def rng(request):
 
 
 @pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def quick_compilation():
+    """Half the time for programs that run once; test_joint.py has fully optimised ones."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
 def torch():
     """torch where it is installed; with JAXINTER_REQUIRE_TORCH set (CI), missing is an error."""
     if os.environ.get("JAXINTER_REQUIRE_TORCH"):

@@ -26,19 +26,7 @@ from jaxinter import _native, _progress
 
 ENGINES = ("native", "jax")
 
-
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """Half the time for the programs of the JAX engine; test_joint.py has fully optimised ones."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(params=ENGINES)

@@ -17,12 +17,6 @@ import reference
 from jaxinter.sparse import problem
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def tables(rng, models, n, kind):
     """``[models, 2**n]``."""
     v = rng.normal(size=(models, 2**n)) * 10.0 ** rng.integers(-3, 4)

@@ -19,12 +19,6 @@ def dense(matrix, n):
     return projection.kronecker_power(np.array(matrix, float).reshape(2, 2), n)
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.mark.parametrize("m", range(8))
 def test_coupled_basis_is_orthogonal_and_blocks_every_path_alike(m, rng):
     basis = projection.coupled_basis(m)

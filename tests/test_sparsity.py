@@ -23,19 +23,7 @@ import reference
 
 TOL, STEP = 1e-8, 1e-3
 
-
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """Two thirds of the time of these tests is XLA's, for programs that run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @cache

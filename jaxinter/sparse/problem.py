@@ -106,15 +106,16 @@ def prox(z: Any, tau: Any) -> Any:
 def _level(parts: Any, tau: Any) -> Any:
     """The level to which the largest parts fall when tau in all is taken off them; >= 0."""
     xp = _arrays.namespace(parts)
-    sums = xp.cumsum(xp.flip(xp.sort(parts, axis=-2), axis=-2), axis=-2)
-    counts = _counts(parts, 1)
+    sums, counts = _largest(parts)
     return xp.maximum(((sums - tau) / counts).max(axis=-2, keepdims=True), 0.0)
 
 
-def _counts(x: Any, first: int) -> np.ndarray:
-    """first, first + 1, ... along the models of x."""
-    counts = np.arange(first, x.shape[-2] + first, dtype=np.float64)
-    return counts.reshape(*(1 for _ in x.shape[:-2]), -1, 1)
+def _largest(parts: Any) -> tuple[Any, np.ndarray]:
+    """The sums of the 1, 2, ..., m largest of the models' parts, and these counts."""
+    xp = _arrays.namespace(parts)
+    sums = xp.cumsum(xp.flip(xp.sort(parts, axis=-2), axis=-2), axis=-2)
+    counts = np.arange(1, parts.shape[-2] + 1, dtype=np.float64)
+    return sums, counts.reshape(*(1 for _ in parts.shape[:-2]), -1, 1)
 
 
 def gauge(lam: Any) -> Any:
@@ -122,12 +123,8 @@ def gauge(lam: Any) -> Any:
     xp = _arrays.namespace(lam)
     if lam.shape[-2] == 1:
         return abs(lam).max(axis=(-2, -1), keepdims=True)
-    counts = _counts(lam, 2)
-    largest = []
-    for part in (xp.maximum(lam, 0.0), xp.maximum(-lam, 0.0)):
-        sums = xp.cumsum(xp.flip(xp.sort(part, axis=-2), axis=-2), axis=-2)
-        largest.append((sums / counts).max(axis=(-2, -1), keepdims=True))
-    return xp.maximum(*largest)
+    both = (_largest(xp.maximum(part, 0.0)) for part in (lam, -lam))
+    return xp.maximum(*((x / (k + 1)).max(axis=(-2, -1), keepdims=True) for x, k in both))
 
 
 def scale_of(*multipliers: Any) -> Any:
