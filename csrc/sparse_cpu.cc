@@ -148,8 +148,8 @@ class Solver : Lattice {
   }
 
   void Solve(const SparseProgram& program, const double* w, const double* zeta, const double* start,
-             const std::int32_t* stop, double* a, double* delta, double* y, double* dual,
-             double* eps, std::int32_t* iterations) {
+             const Monitor& monitor, double* a, double* delta, double* y, double* dual, double* eps,
+             std::int32_t* iterations) {
     Begin(program, w, zeta, start);
     for (;;) {
       Project();
@@ -161,10 +161,10 @@ class Solver : Lattice {
       if (iterations_ % kCheckEvery == 0 && iterations_ > 0) {
         Certify();
         const bool moved = ChangePhase();
-        if (done_ || (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))) break;
+        if (done_ || monitor.Stopped()) break;
         const std::int64_t left = program.max_iterations - iterations_;
         if (const int steps = NewtonSteps(); steps > 0 && left > 0) {
-          RunNewton(w, static_cast<int>(std::min<std::int64_t>(steps, left)), stop);
+          RunNewton(w, static_cast<int>(std::min<std::int64_t>(steps, left)), monitor);
           if (done_ || iterations_ >= program.max_iterations) break;
           Project();
         } else if (Restart() || moved) {
@@ -196,6 +196,8 @@ class Solver : Lattice {
   }
 
  private:
+  enum class Multiplier { kY, kLam };  // lam: y is a transform away
+
   struct Split {
     double *a = nullptr, *delta = nullptr;
     double l1 = kInfinity, l2 = 0;
@@ -488,8 +490,7 @@ class Solver : Lattice {
       const U b = T<U>(1, i) - Load<U>(mu_ + i);
       return boxed_ ? U(b + Load<U>(clipped_ + i)) : b;
     });
-    const auto keep = [&](Split& split) {
-      split.l1 = l1, split.l2 = l2;
+    Keep(l1, l2, [&](Split& split) {
       OverTables([&](auto v, Index i) { Put(split.a + i, a_of(v, i)); });
       for (int k = 0; boxed_ && k < models_; ++k) {
         const double box = Box(k);
@@ -500,10 +501,34 @@ class Solver : Lattice {
         });
         split.delta[at] = 0;
       }
-    };
-    if (l1 + eps_ / 2 * l2 < best_.Objective(eps_)) keep(best_);
-    if (eps_ > 0 && l1 < sparsest_.l1) keep(sparsest_);
+    });
     Bound();
+  }
+
+  // Has `write` write a candidate of this strength where it is the best of the phase, and where it
+  // is the sparsest of all.
+  template <class Write>
+  void Keep(double l1, double l2, const Write& write) {
+    const auto into = [&](Split& split) {
+      split.l1 = l1, split.l2 = l2;
+      write(split);
+    };
+    if (l1 + eps_ / 2 * l2 < best_.Objective(eps_)) into(best_);
+    if (eps_ > 0 && l1 < sparsest_.l1) into(sparsest_);
+  }
+
+  // Keeps the bounds of a multiplier: its value, its gauge, its squared distance from the dual
+  // ball; `factor` times `direction` is it, as `from` says, before it is scaled into the ball.
+  void KeepBound(double value, double gauge, double outside, Multiplier from, double factor,
+                 const double* direction) {
+    const double scale = std::max(1.0, gauge);
+    if (value / scale > dual_) {
+      dual_ = value / scale, from_ = from;
+      OverTables([&](auto v, Index i) {
+        Put(multiplier_ + i, Load<decltype(v)>(direction + i) * (factor / scale));
+      });
+    }
+    lower_ = eps_ > 0 ? std::max(lower_, value - outside / (2 * eps_)) : dual_;
   }
 
   // The lower bounds of the multiplier -mu / tau (problem.py), without and with the tie-break.
@@ -520,18 +545,12 @@ class Solver : Lattice {
     }
     const double unit = 1 / tau_;
     double outside = 0;
-    const double scale = std::max(1.0, LargestGauge(unit, outside));
-    const double dual = value / scale;
-    if (dual > dual_) {
-      dual_ = dual, from_ = boxed_ ? Multiplier::kY : Multiplier::kLam;
-      const double* direction = boxed_ ? p_mu_ : mu_;
-      const double factor = (boxed_ ? unit : -unit) / scale;
-      OverTables([&](auto v, Index i) {
-        using U = decltype(v);
-        Put(multiplier_ + i, U(Load<U>(direction + i) * factor));
-      });
+    const double gauge = LargestGauge(unit, outside);
+    if (boxed_) {
+      KeepBound(value, gauge, outside, Multiplier::kY, unit, p_mu_);
+    } else {
+      KeepBound(value, gauge, outside, Multiplier::kLam, -unit, mu_);
     }
-    lower_ = eps_ > 0 ? std::max(lower_, value - outside / (2 * eps_)) : dual_;
   }
 
   // The gauge of unit times mu_ and k_mu_, and their squared distance from the dual ball.
@@ -584,7 +603,7 @@ class Solver : Lattice {
   }
 
   // Both phases by Newton's method from this point, as far as it gets in `most` steps.
-  void RunNewton(const double* w, int most, const std::int32_t* stop) {
+  void RunNewton(const double* w, int most, const Monitor& monitor) {
     Newton newton(n_, parallel_);
     for (int block = 0; block < 2; ++block) {
       Over(size_, [&](auto v, Index i, auto&) {
@@ -597,11 +616,9 @@ class Solver : Lattice {
       Put(newton.delta_ + i, U(XBox<U>(z_[2], box, i) * kappa_));
       Put(newton.y + i, U(Load<U>(p_mu_ + i) * (1 / tau_)));
     });
-    const auto certify = [&] {
-      return CertifyNewton(newton, w) || (stop && __atomic_load_n(stop, __ATOMIC_RELAXED));
-    };
+    const auto certify = [&] { return CertifyNewton(newton, w) || monitor.Stopped(); };
     while (!done_ && newton.Run(w, inner_[0], eps_, tau_, most - newton.steps, certify)) {
-      if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED)) break;
+      if (monitor.Stopped()) break;
       ChangePhase();
     }
     iterations_ += newton.steps;
@@ -634,16 +651,13 @@ class Solver : Lattice {
       const U x = Load<U>(newton.next_[block] + i);
       return block ? U(x - Load<U>(mu + i)) : U(x + Load<U>(k_mu + i));
     });
-    const auto keep = [&](Split& split) {
-      split.l1 = l1, split.l2 = l2;
+    Keep(l1, l2, [&](Split& split) {
       Over(size_, [&](auto v, Index i, auto&) {
         using U = decltype(v);
         Put(split.a + i, U(Load<U>(newton.next_[0] + i) + Load<U>(k_mu + i)));
       });
       std::copy_n(delta, size_, split.delta);
-    };
-    if (l1 + eps_ / 2 * l2 < best_.Objective(eps_)) keep(best_);
-    if (eps_ > 0 && l1 < sparsest_.l1) keep(sparsest_);
+    });
     const auto totals = Over<3, 1>(size_, [&](auto v, Index i, auto& totals) {
       using U = decltype(v);
       const U y = Load<U>(newton.y + i);
@@ -657,15 +671,7 @@ class Solver : Lattice {
       }
     });
     const double value = totals.sum[0] - zeta_[0] * totals.sum[1];
-    const double scale = std::max(1.0, totals.max[0]);
-    if (value / scale > dual_) {
-      dual_ = value / scale, from_ = Multiplier::kY;
-      Over(size_, [&](auto v, Index i, auto&) {
-        using U = decltype(v);
-        Put(multiplier_ + i, U(Load<U>(newton.y + i) * (1 / scale)));
-      });
-    }
-    lower_ = eps_ > 0 ? std::max(lower_, value - totals.sum[2] / (2 * eps_)) : dual_;
+    KeepBound(value, totals.max[0], totals.sum[2], Multiplier::kY, 1, newton.y);
     return Closed();
   }
 
@@ -791,7 +797,7 @@ class Solver : Lattice {
   double *z_[3] = {}, *anchor_[3] = {};
   double *c_, *mu_, *k_mu_, *p_mu_ = nullptr, *clipped_ = nullptr, *k_clipped_ = nullptr;
   double* multiplier_;  // behind dual_: y, or lam where y is a transform away
-  enum class Multiplier { kY, kLam } from_;
+  Multiplier from_;
   Split best_, sparsest_;  // of this phase by its objective; of all by l1
 
   double zeta_[kMaxModels], inner_[kMaxModels];
@@ -862,7 +868,7 @@ void SolveGroup(const SparseProgram& program, const SparseSplit& split, const Mo
     OneThread alone;  // what is left of a large game may be small
     Parallel& threads = players < kThreadedPlayers ? alone : parallel;
     Solver<kModels> solver(players, models, zeta != nullptr, threads);
-    solver.Solve(program, tables, zeta, begin, monitor.stop, effects, residual, gradient, dual, eps,
+    solver.Solve(program, tables, zeta, begin, monitor, effects, residual, gradient, dual, eps,
                  iterations);
   };
   const Index movers = Movers(w, models, n);
@@ -907,7 +913,7 @@ bool SparseSplits(const SparseProgram& program, const SparseSplit& split, const 
                                             : SolveGroup<0>;
   std::atomic<bool> enough{true};  // memory; an exception may not leave a thread
   const auto solve = [&](Index group, Parallel& threads) {
-    if (!enough || (monitor.stop && __atomic_load_n(monitor.stop, __ATOMIC_RELAXED))) return;
+    if (!enough || monitor.Stopped()) return;
     try {
       solver(program, split, monitor, group, threads);
     } catch (const std::bad_alloc&) {

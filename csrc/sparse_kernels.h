@@ -39,6 +39,7 @@ struct SparseSplit {
 struct Monitor {
   const std::int32_t* stop;  // not 0: return as soon as may be, results are void
   std::int32_t* done;        // groups solved so far
+  bool Stopped() const { return stop && __atomic_load_n(stop, __ATOMIC_RELAXED); }
 };
 
 // False where memory ran out: results are void.

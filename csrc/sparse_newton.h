@@ -214,8 +214,7 @@ class Newton : Lattice {
   bool Run(const double* w, double zeta, double eps, double tau, int most, const Certify& certify) {
     w_ = w, zeta_ = zeta, eps_ = eps;
     factor_ = Factor();
-    constexpr double kLeastRho = 1e3;
-    rho_ = kLeastRho, s_ = 30 * tau;
+    s_ = 30 * tau;
     double most_growth = 5;
     y[0] = delta_[0] = x_[0][0] = x_[1][0] = 0;
     Transposed(y, u_);
@@ -272,10 +271,12 @@ class Newton : Lattice {
   }
 
  private:
+  static constexpr double kRho = 1e3;  // of the proximal term; 100 was up to twice slower
+
   double Shrink() const { return 1 / (1 + s_ * eps_); }
   // D^-1 of a residual within its bound, and of one at it.
-  double Inside() const { return 1 / (s_ + 1 / (rho_ * s_)); }
-  double AtBound() const { return rho_ * s_; }
+  double Inside() const { return 1 / (s_ + 1 / (kRho * s_)); }
+  double AtBound() const { return kRho * s_; }
 
   // next_, next_delta_, the active sets and the gradient of Phi at y; its norm. moved_: how far
   // next is from x and delta.
@@ -297,7 +298,7 @@ class Newton : Lattice {
       }
     }
     Values(next_[0], next_[1], gradient_);
-    const double pull = 1 / (rho_ * s_);
+    const double pull = 1 / (kRho * s_);
     bound_.clear();
     const double inside = Inside(), at_bound = AtBound();
     double square = 0;
@@ -331,7 +332,7 @@ class Newton : Lattice {
       totals.sum[1] += (t - clipped * 0.5) * clipped * (1 / s) - Load<U>(w_ + i) * at;
       totals.sum[2] += away * away;
     });
-    return totals.sum[0] * Shrink() / (2 * s) + totals.sum[1] + totals.sum[2] / (2 * rho_ * s);
+    return totals.sum[0] * Shrink() / (2 * s) + totals.sum[1] + totals.sum[2] / (2 * kRho * s);
   }
 
   // step_ = -(D + s' A_J A_J^T)^-1 gradient. False where it cannot be solved.
@@ -563,7 +564,7 @@ class Newton : Lattice {
   Memory memory_;
   double *y0_, *next_delta_, *gradient_, *step_, *u_step_[2], *inverse_, *work_[3];
   const double* w_;
-  double zeta_, eps_, s_, rho_, moved_;
+  double zeta_, eps_, s_, moved_;
   std::vector<Index> effects_, bound_;  // J, OR effects from 2^n on; residuals at their bound
   Factor factor_;  // of M for the sets and the s it was made for or has followed to
   double factor_s_ = 0;
