@@ -33,6 +33,11 @@ from jaxinter.transform import or_interactions as or_interactions
 from jaxinter.transform import superset_mobius as superset_mobius
 from jaxinter.transform import superset_zeta as superset_zeta
 from jaxinter.transform import zeta as zeta
+from jaxinter.value_fn import ValueFunction as ValueFunction
+from jaxinter.value_fn import class_difference as class_difference
 from jaxinter.value_fn import log_odds as log_odds
+from jaxinter.value_fn import log_probability as log_probability
+from jaxinter.value_fn import logit as logit
+from jaxinter.value_fn import probability as probability
 
 __version__ = _version("jaxinter")
