@@ -4,11 +4,15 @@
 from importlib.metadata import version as _version
 
 from jaxinter import plot as plot
-from jaxinter.assemble import brightest_patches as brightest_patches
-from jaxinter.assemble import columns as columns
+from jaxinter.adapters import value_function as value_function
 from jaxinter.assemble import masked_inputs as masked_inputs
-from jaxinter.assemble import patches as patches
+from jaxinter.baselines import learned_baseline as learned_baseline
+from jaxinter.baselines import learned_data_baseline as learned_data_baseline
+from jaxinter.baselines import mean_colour as mean_colour
+from jaxinter.baselines import tau_step as tau_step
 from jaxinter.evaluate import evaluate as evaluate
+from jaxinter.evaluate import evaluate_samples as evaluate_samples
+from jaxinter.explain import explain as explain
 from jaxinter.interactions import Effect as Effect
 from jaxinter.interactions import Interactions as Interactions
 from jaxinter.interactions import load as load
@@ -16,6 +20,14 @@ from jaxinter.masks import all_masks as all_masks
 from jaxinter.masks import decode as decode
 from jaxinter.masks import encode as encode
 from jaxinter.masks import orders as orders
+from jaxinter.players import brightest_patches as brightest_patches
+from jaxinter.players import columns as columns
+from jaxinter.players import integrated_gradients as integrated_gradients
+from jaxinter.players import label_map as label_map
+from jaxinter.players import patches as patches
+from jaxinter.players import random_patches as random_patches
+from jaxinter.players import token_players as token_players
+from jaxinter.players import word_spans as word_spans
 from jaxinter.sparse import ConvergenceError as ConvergenceError
 from jaxinter.sparse import StoredInteractions as StoredInteractions
 from jaxinter.sparse import extract as extract

@@ -159,3 +159,13 @@ def floating_jax(call: str, argument: str, x: jax.Array) -> jax.Array:
 def namespace(x: Any) -> Any:
     """jax.numpy for JAX arrays, numpy for all else."""
     return jnp if is_jax(x) else np
+
+
+def gradient(f: Any, at: Any) -> Any:
+    """The gradient of a scalar function of one array, by the framework that the array is of."""
+    if is_torch(at):
+        torch = sys.modules["torch"]
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = at.detach().clone().requires_grad_()
+            return torch.autograd.grad(f(leaf), leaf)[0]
+    return jax.grad(f)(at)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""3a. Masks and an input to masked inputs; maps from the elements of an input to players."""
+"""3b. Masks and an input to masked inputs."""
 
 from typing import Any
 
@@ -9,10 +9,9 @@ import numpy as np
 
 from jaxinter import _arrays, _checks, _native, _primitives
 from jaxinter.masks import MAX_PLAYERS
+from jaxinter.players import BACKGROUND
 
-__all__ = ["brightest_patches", "columns", "masked_inputs", "patches"]
-
-BACKGROUND = -1  # the player of elements that belong to none
+__all__ = ["masked_inputs"]
 
 
 def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any, out: Any = None) -> Any:
@@ -202,80 +201,3 @@ def _highest_player(players: Any) -> int:
     if not np.issubdtype(players.dtype, np.integer):
         raise TypeError(f"masked_inputs: players must be integers; got dtype {players.dtype}")
     return int(players.max()) if players.size else BACKGROUND
-
-
-def patches(shape: tuple[int, ...], grid: tuple[int, int]) -> np.ndarray:
-    """Players of an image: the cells of a grid, row by row from the top left.
-
-    Args:
-      shape: ``(height, width)`` or ``(height, width, channels)`` of the image.
-      grid: ``(rows, columns)``; where it does not divide, cells differ by a pixel at most.
-
-    Returns:
-      int of `shape`: 0 to rows * columns - 1.
-
-    >>> patches((2, 4), (1, 2))
-    array([[0, 0, 1, 1],
-           [0, 0, 1, 1]])
-    """
-    if len(shape) not in (2, 3):
-        raise ValueError(
-            f"patches: shape must be (height, width) or (height, width, channels); got {shape}"
-        )
-    cells = [_checks.count("patches", "grid", g, least=1) for g in np.ravel(grid).tolist()]
-    if len(cells) != 2 or cells[0] > shape[0] or cells[1] > shape[1]:
-        raise ValueError(
-            f"patches: grid must be (rows, columns), at most one cell a pixel of {shape[:2]}; "
-            f"got {grid}"
-        )
-    row, column = (np.arange(size) * g // size for size, g in zip(shape, cells))
-    cell = row[:, None] * cells[1] + column
-    return np.broadcast_to(cell[(...,) + (None,) * (len(shape) - 2)], shape).copy()
-
-
-def brightest_patches(image: Any, grid: tuple[int, int], k: int) -> np.ndarray:
-    """Players of an image: the k cells of a grid of largest L1 norm; the rest is background.
-
-    Players are numbered in reading order. Ties go to the earlier cell.
-
-    Returns:
-      int of the image's shape: 0 to k - 1, and -1 for background.
-
-    >>> brightest_patches(np.array([[0.0, 1.0, 5.0, 0.0]]), (1, 4), 2)
-    array([[-1,  0,  1, -1]])
-
-    Source: paper 002, appendix J.3 (the k patches of highest L1 norm).
-    """
-    image = _arrays.to_numpy("brightest_patches", "image", image)
-    cells = patches(image.shape, grid)
-    norms = np.bincount(cells.ravel(), np.abs(image.ravel().astype(np.float64)))
-    if _checks.count("brightest_patches", "k", k, least=1) > len(norms):
-        raise ValueError(f"brightest_patches: k must be at most {len(norms)} cells; got {k}")
-    chosen = np.sort(np.argsort(-norms, kind="stable")[:k])
-    player_of = np.full(len(norms), BACKGROUND)
-    player_of[chosen] = np.arange(k)
-    return player_of[cells]
-
-
-def columns(n: int, groups: Any = None) -> np.ndarray:
-    """Players of a table row: each of n columns, or given groups of columns.
-
-    Args:
-      n: number of columns.
-      groups: sequences of column numbers, one a player; columns in none are background.
-
-    >>> columns(4, groups=[[0], [2, 3]])
-    array([ 0, -1,  1,  1])
-    """
-    n = _checks.count("columns", "n", n)
-    if groups is None:
-        return np.arange(n)
-    player_of = np.full(n, BACKGROUND)
-    for player, group in enumerate(groups):
-        members = np.asarray(group, np.int64)
-        if members.size and (members.min() < 0 or members.max() >= n):
-            raise ValueError(f"columns: groups must hold columns 0 to {n - 1}; got {group}")
-        if (player_of[members] != BACKGROUND).any():
-            raise ValueError(f"columns: a column must be in one group only; got {groups}")
-        player_of[members] = player
-    return player_of

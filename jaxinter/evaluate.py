@@ -1,74 +1,381 @@
 # SPDX-License-Identifier: Apache-2.0
-"""3b. A value function on every coalition, in chunks."""
+"""3c. A value function on every coalition, in chunks: measured, stopped and resumed."""
 
+import gc
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxinter import _arrays, _checks, _progress
+from jaxinter._sample_file import open_store
+from jaxinter._table_file import Layout, TableFile
 from jaxinter.masks import decode, players
+from jaxinter.value_fn import ValueFunction
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "evaluate_samples"]
+
+DEFAULT_ROWS = 1024  # coalitions a call where nothing is known of the model's memory
+MOST_ROWS = 1 << 13  # more in a call gains nothing, and shows progress less often
+DEFAULT_MEMORY = 1 << 30
+# Coalitions of the probe: empty, full and two in between, four calls of four.
+PROBE_ROWS = 4
+PROBED_FROM = 8  # players: the probe then takes less than a tenth of the run
+# Differences of a probe above this share of its range are no rounding of float32.
+PROBE_TOLERANCE = 1e-4
+SAME_MODEL = 1e-3  # of the range: the same model on another machine, or in another batch
+OUT_OF_MEMORY = (
+    "out of memory",
+    "resource_exhausted",
+    "can't allocate memory",
+    "failed to allocate",
+    "bad_alloc",
+)
 
 
 def evaluate(
     value_fn: Callable[[np.ndarray], Any],
-    n: int,
+    n: int | None = None,
     *,
-    batch_size: int = 1024,
+    batch_size: int | str | None = None,
+    memory: int | None = None,
     progress: bool | str = False,
+    resume: str | os.PathLike | None = None,
+    probe: bool | None = None,
 ) -> np.ndarray:
     """The worth of each of the 2^n coalitions: a table ``[2**n]`` or ``[outputs, 2**n]``.
 
     Args:
       value_fn: takes masks, bool ``[m, n]`` (True: present), gives ``[m]`` or ``[m, outputs]`` as
-        any array. Coalitions come in index order; all chunks but the last have the same size.
-      n: number of players.
-      batch_size: coalitions in a call, m; 2^n inputs never exist at once.
+        any array. `value_function` makes one of a model and an input. Coalitions come in index
+        order; all chunks but the last have the same size.
+      n: number of players; a `ValueFunction` knows it.
+      batch_size: coalitions in a call, m; 2^n inputs never exist at once. Default: as many as fit
+        `memory`, a power of 2 (1024 where value_fn does not say what a coalition takes). "safe":
+        the same, but 1 where the probe finds that a row depends on the other rows of its batch.
+      memory: bytes that the model may take for one call; default 1 GiB, at most a quarter of what
+        is free. A call that runs out of memory is repeated in halves, and so are those after it.
       progress: show a progress bar with rate and time left; a string is its title.
+      resume: a file for the table while it is filled. Ctrl-C, a crash or a kill loses one chunk;
+        the same call goes on where it was, to the same bits. A file of another model, input or
+        setting is refused: its values on four coalitions are compared.
+      probe: whether to try first, on four coalitions, if the model is deterministic and if a row
+        depends on the other rows of its batch; each gives a RuntimeWarning with the measured
+        difference. Default: from 8 players on.
 
     Returns:
       numpy, float32 or float64 as value_fn gives (integers in float64).
 
     Raises:
       ValueError: value_fn gave the wrong shape, or NaN or infinity (the message names the
-        coalition), or the table does not fit in memory.
+        coalition), or the table does not fit in memory, or `resume` is of something else.
+
+    What value_fn raises comes through, with a note that says at which coalitions.
 
     >>> evaluate(lambda masks: masks.sum(axis=1), 2)
     array([0., 1., 1., 2.])
     """
-    n = players("evaluate", n)
-    if not callable(value_fn):
-        raise TypeError(f"evaluate: value_fn must be callable; got {type(value_fn).__name__}")
-    batch_size = min(_checks.count("evaluate", "batch_size", batch_size, least=1), 1 << n)
-    advice = "Use fewer players."
-    _checks.memory("evaluate", n, 8 << n, _checks.free_memory(), advice)
-    starts: Iterable[int] = range(0, 1 << n, batch_size)
-    if progress:
-        title = progress if isinstance(progress, str) else "evaluating"
-        starts = _progress.track(starts, title, -(-(1 << n) // batch_size))
-    table: np.ndarray | None = None
-    for first in starts:
-        indices = np.arange(first, min(first + batch_size, 1 << n))
-        part = _checked(value_fn(decode(indices, n)), indices)
-        if table is None:
-            _checks.memory(
-                "evaluate", n, part.nbytes // len(part) << n, _checks.free_memory(), advice
+    run = _Run(value_fn, n, batch_size, memory, probe)
+    with ExitStack() as stack:
+        step = _bar(stack, progress, "evaluating", 1 << run.n)
+        return run.table(resume, step)
+
+
+def evaluate_samples(
+    value_fns: Iterable[ValueFunction],
+    *,
+    batch_size: int | str | None = None,
+    memory: int | None = None,
+    progress: bool | str = False,
+    resume: str | os.PathLike | None = None,
+    probe: bool | None = None,
+) -> np.ndarray:
+    """The tables of many samples, ``[samples, 2**n]`` or ``[samples, outputs, 2**n]``.
+
+    Args:
+      value_fns: one of each sample, of the same number of players, see `value_function`.
+      resume: one file for all tables: ``.npz`` (arrays "values" and "keys") or ``.zarr`` (a group
+        of the same). Samples that it holds already are skipped, others are added to it, whatever
+        their order; the sample at which a run stopped goes on at its chunk. `extract_tables` reads
+        it.
+      batch_size, memory, progress, probe: as of `evaluate`; the first sample alone is probed.
+
+    Returns:
+      the tables in the order of value_fns.
+
+    Raises:
+      ValueError: as of `evaluate`; the file is of another model (one finished sample is compared).
+
+    >>> fns = [ValueFunction(lambda masks, k=k: k * masks.sum(axis=1), 2) for k in (1, 2)]
+    >>> evaluate_samples(fns)
+    array([[0., 1., 1., 2.],
+           [0., 2., 2., 4.]])
+    """
+    call = "evaluate_samples"
+    fns = list(value_fns)
+    if not fns:
+        raise ValueError(f"{call}: value_fns must hold at least one; got none")
+    for k, fn in enumerate(fns):
+        if not isinstance(fn, ValueFunction):
+            raise TypeError(
+                f"{call}: value_fns must be ValueFunctions (see value_function); got "
+                f"{type(fn).__name__} at {k}"
             )
-            table = np.empty((1 << n, *part.shape[1:]), part.dtype)
-        elif part.shape[1:] != table.shape[1:]:
+        if fn.n_players != fns[0].n_players:
             raise ValueError(
-                f"evaluate: value_fn gave {table.shape[1:]} outputs a coalition, "
-                f"then {part.shape[1:]}"
+                f"{call}: all samples must have the same number of players; got "
+                f"{fns[0].n_players} and, at sample {k}, {fn.n_players}"
             )
-        table = table.astype(np.result_type(table, part), copy=False)
-        table[indices] = part
-    assert table is not None  # 2**n >= 1 coalitions
-    return np.ascontiguousarray(table.T)
+    keys = [fn.key or f"sample {k}" for k, fn in enumerate(fns)]
+    store = open_store(call, resume)
+    done = store.keys()
+    size = 1 << fns[0].n_players
+    tables: dict[str, np.ndarray] = {}
+    with ExitStack() as stack:
+        step = _bar(stack, progress, "evaluating", size * len(fns))
+        stack.callback(store.close)
+        probed = False
+        for k, (key, fn) in enumerate(zip(keys, fns)):
+            try:
+                run = _Run(fn, None, batch_size, memory, probe if not probed else False)
+                if key in done:
+                    tables[key] = store.read(done.index(key))
+                    if not probed:
+                        run.refuse_other(f"{call}: {resume}", *run.compared_with(tables[key].T))
+                elif key not in tables:
+                    file = store.part(key)
+                    tables[key] = run.table(file, partial(_further, step, k * size))
+                    store.append(key, tables[key])
+                probed = True
+            except BaseException as error:
+                kept = f"; those before it are in {resume}" if resume is not None else ""
+                error.add_note(f"{call}: at sample {k} of {len(fns)}{kept}")
+                raise
+            step((k + 1) * size)
+    shapes = {table.shape for table in tables.values()}
+    if len(shapes) > 1:
+        raise ValueError(f"{call}: all samples must have the same outputs; got {sorted(shapes)}")
+    return np.stack([tables[key] for key in keys])
 
 
-def _checked(worth: Any, indices: np.ndarray) -> np.ndarray:
+def _further(step: Callable[[int], None], before: int, done: int) -> None:
+    step(before + done)
+
+
+class _Run:
+    """One value function, checked, and the number of coalitions it is given at once."""
+
+    def __init__(self, value_fn: Any, n: int | None, batch_size: Any, memory: Any, probe: Any):
+        if not callable(value_fn):
+            raise TypeError(f"evaluate: value_fn must be callable; got {type(value_fn).__name__}")
+        known = value_fn if isinstance(value_fn, ValueFunction) else None
+        if n is None and known is None:
+            raise TypeError("evaluate: n must be given, the number of players of value_fn")
+        self.n = players("evaluate", known.n_players if n is None else n)  # type: ignore[union-attr]
+        if known is not None and self.n != known.n_players:
+            raise ValueError(f"evaluate: n must be {known.n_players}, as value_fn says; got {n}")
+        self.value_fn = value_fn
+        self.names = known.player_names if known is not None else None
+        self.safe = batch_size == "safe"
+        row_bytes = known.row_bytes if known is not None else 0
+        self.automatic = batch_size is None and memory is None
+        self.rows = _rows(self.n, None if self.safe else batch_size, memory, row_bytes)
+        self.probed = self.n >= PROBED_FROM if probe is None else bool(probe)
+        _checks.memory("evaluate", self.n, 8 << self.n, _checks.free_memory(), ADVICE)
+
+    def table(self, resume: Any, step: Callable[[int], None]) -> np.ndarray:
+        """All worths, ``[2**n]`` or ``[outputs, 2**n]``; `step` hears how many are there."""
+        probe = self.probe() if self.probed or self.safe or resume is not None else None
+        if resume is None:
+            return self._in_memory(step)
+        path, known = Path(resume), None
+        if not path.exists():
+            assert probe is not None
+            known = probe
+            outputs = probe.shape[1] if probe.ndim == 2 else None
+            self._table_fits(probe)
+            layout = Layout(self.n, outputs, probe.dtype.name, self.rows)
+            held = {"coalitions": self._probed_coalitions().tolist(), "worths": probe.tolist()}
+            TableFile.create(path, layout, held)
+        with TableFile.open(path) as file:
+            self._must_be_of_this(file, known)
+            return self._in_file(file, step)
+
+    def _in_memory(self, step: Callable[[int], None]) -> np.ndarray:
+        table: np.ndarray | None = None
+        first = 0
+        while first < 1 << self.n:
+            end = min(first + self.rows, 1 << self.n)
+            part = self._worths(np.arange(first, end))
+            if table is None:
+                self._table_fits(part)
+                table = np.empty((1 << self.n, *part.shape[1:]), part.dtype)
+            elif part.shape[1:] != table.shape[1:]:
+                raise ValueError(
+                    f"evaluate: value_fn gave {table.shape[1:]} outputs a coalition, "
+                    f"then {part.shape[1:]}"
+                )
+            table = table.astype(np.result_type(table, part), copy=False)
+            table[first:end] = part
+            step(end)
+            first = end
+        assert table is not None  # 2**n >= 1 coalitions
+        return np.ascontiguousarray(table.T)
+
+    def _in_file(self, file: TableFile, step: Callable[[int], None]) -> np.ndarray:
+        layout = file.layout
+        finished = file.finished()
+        # As many in a call as before, unless told otherwise: the bits of a row may depend on it.
+        rows = min([layout.block, *(file.rows(b) for b in np.flatnonzero(finished).tolist())])
+        self.rows = rows if self.automatic else min(rows, self.rows)
+        done = sum(end - first for first, end in map(file.range, np.flatnonzero(finished).tolist()))
+        step(done)
+        for block in np.flatnonzero(~finished).tolist():
+            first, end = file.range(block)
+            try:
+                part = self._worths(np.arange(first, end))
+                if part.shape[1:] != layout.shape[1:] or part.dtype != layout.dtype:
+                    raise ValueError(
+                        f"evaluate: value_fn gave {layout.shape[1:]} outputs of {layout.dtype} a "
+                        f"coalition, then {part.shape[1:]} of {part.dtype}"
+                    )
+            except BaseException as error:
+                error.add_note(
+                    f"evaluate: {done} of {1 << self.n} coalitions are in {file.path}; the same "
+                    "call goes on from there"
+                )
+                raise
+            file.values[first:end] = part
+            file.finish(block, self.rows)
+            done += end - first
+            step(done)
+        return np.array(file.values.T, order="C")
+
+    def _must_be_of_this(self, file: TableFile, known: np.ndarray | None) -> None:
+        if file.layout.n != self.n:
+            raise ValueError(
+                f"evaluate: resume file {file.path} holds {file.layout.n} players; got n = {self.n}"
+            )
+        at, before = file.probe["coalitions"], np.array(file.probe["worths"])
+        now = self._worths(np.array(at)) if known is None else known
+        self.refuse_other(f"evaluate: resume file {file.path}", before, now, at)
+
+    def probe(self) -> np.ndarray:
+        """Worths of the probed coalitions, and warnings of what the model does with them."""
+        at = self._probed_coalitions()
+        together = self._worths(at)
+        if not self.probed and not self.safe:
+            return together
+        spread = _scale(together) * PROBE_TOLERANCE
+        noise = np.abs(self._worths(at) - together).max()
+        if noise > spread:
+            warnings.warn(
+                f"evaluate: value_fn is not deterministic: the same {len(at)} coalitions gave "
+                f"worths that differ by up to {noise:.3g}. Is dropout or sampling on? Effects will "
+                "hold that noise, high orders most",
+                RuntimeWarning,
+                stacklevel=_outside(),
+            )
+            return together
+        if self.rows == 1:
+            return together
+        alone = np.stack([self._worths(np.full(len(at), s))[0] for s in at[1:3]])
+        moved = float(np.abs(alone - together[1:3]).max())
+        if moved > spread:
+            advice = 'Pass batch_size=1 or batch_size="safe"'
+            if self.safe:
+                self.rows, advice = 1, "They are evaluated one by one"
+            warnings.warn(
+                "evaluate: the worth of a coalition depends on the other rows of its batch, by up "
+                f"to {moved:.3g} (quantized networks and batch statistics do that). {advice}",
+                RuntimeWarning,
+                stacklevel=_outside(),
+            )
+        return together
+
+    def _probed_coalitions(self) -> np.ndarray:
+        """Empty, full, every other player, every third: all with companions unlike themselves."""
+        full = (1 << self.n) - 1
+        at = [0, full, sum(1 << i for i in range(0, self.n, 2))]
+        at += [sum(1 << i for i in range(0, self.n, 3))]
+        return np.array(at[:PROBE_ROWS])
+
+    def compared_with(self, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        at = self._probed_coalitions()
+        return table[at], self._worths(at), at.tolist()
+
+    def refuse_other(self, what: str, before: np.ndarray, now: np.ndarray, at: list[int]) -> None:
+        """Refuses worths of a file that this value function does not give."""
+        if before.shape != now.shape:
+            raise ValueError(
+                f"{what} is of another model: it holds {before.shape[1:]} outputs a coalition, "
+                f"this one gives {now.shape[1:]}. Give another file"
+            )
+        off = np.abs(before - now).reshape(len(now), -1).max(axis=1)
+        worst = int(off.argmax())
+        if not off[worst] <= SAME_MODEL * max(_scale(before), _scale(now)):
+            raise ValueError(
+                f"{what} is of another model, input or setting: v of coalition {at[worst]} was "
+                f"{before[worst]}, is {now[worst]}. Give another file, or repeat the call it is of"
+            )
+
+    def _worths(self, indices: np.ndarray) -> np.ndarray:
+        """The worths of coalitions, checked: in one call, or in halves where memory runs out."""
+        parts, first = [], 0
+        while first < len(indices):
+            these = indices[first : first + self.rows]
+            try:
+                worth = self.value_fn(decode(these, self.n))
+                parts.append(_checked(worth, these, self.names))
+            except Exception as error:
+                if not _is_out_of_memory(error) or self.rows == 1:
+                    if not isinstance(error, ValueError) or not str(error).startswith("evaluate:"):
+                        error.add_note(
+                            f"evaluate: at coalitions {these[0]} to {these[-1]} of {1 << self.n}"
+                        )
+                    raise
+                too_many = min(self.rows, len(these))
+                worth = None
+            else:
+                first += len(these)
+                continue
+            self.rows = max(1, too_many // 2)  # out of `except`: its tensors are free to go
+            _free_memory()
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _table_fits(self, part: np.ndarray) -> None:
+        needed = part.nbytes // len(part) << self.n
+        _checks.memory("evaluate", self.n, needed, _checks.free_memory(), ADVICE)
+
+
+ADVICE = "Use fewer players."
+
+
+def _rows(n: int, batch_size: Any, memory: Any, row_bytes: int) -> int:
+    if memory is not None:
+        memory = _checks.count("evaluate", "memory", memory, least=1)
+    if batch_size is not None:
+        return min(_checks.count("evaluate", "batch_size", batch_size, least=1), 1 << n)
+    rows = DEFAULT_ROWS
+    if row_bytes:
+        if memory is None:
+            memory = min(DEFAULT_MEMORY, _checks.free_memory() // 4)
+        rows = min(max(memory // row_bytes, 1), MOST_ROWS)
+    return min(1 << (rows.bit_length() - 1), 1 << n)  # powers of 2: chunks of one size
+
+
+def _scale(worths: np.ndarray) -> float:
+    """The range of v; of a constant, a thousandth of it."""
+    return float(max(np.ptp(worths, axis=0).max(), 1e-3 * np.abs(worths).max(), 1e-12))
+
+
+def _checked(worth: Any, indices: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
     """What value_fn gave for `indices`, as a float array ``[m]`` or ``[m, outputs]``."""
     worth = _arrays.to_numpy("evaluate", "the result of value_fn", worth)
     if worth.ndim not in (1, 2) or len(worth) != len(indices):
@@ -80,8 +387,37 @@ def _checked(worth: Any, indices: np.ndarray) -> np.ndarray:
     bad = ~np.isfinite(worth).reshape(len(worth), -1).all(axis=1)
     if bad.any():
         index = int(indices[bad.argmax()])
+        present = [i for i in range(index.bit_length()) if index >> i & 1]
+        named = "" if names is None else f": {', '.join(str(names[i]) for i in present)}"
         raise ValueError(
             f"evaluate: value_fn must give finite values; got {worth[bad.argmax()]} at coalition "
-            f"{index} (players {[i for i in range(index.bit_length()) if index >> i & 1]} present)"
+            f"{index} (players {present} present{named})"
         )
     return worth
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY)
+
+
+def _free_memory() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _bar(stack: ExitStack, progress: bool | str, title: str, total: int) -> Callable[[int], None]:
+    if not progress:
+        return lambda done: None
+    title = progress if isinstance(progress, str) else title
+    return stack.enter_context(_progress.counter(title, total))
+
+
+def _outside() -> int:
+    """The stacklevel at which a warning points to the line that called jaxinter."""
+    level, frame = 1, sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("jaxinter"):
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    return level

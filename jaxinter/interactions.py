@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxinter import _arrays, _checks, masks
-from jaxinter.transform import zeta
+from jaxinter.transform import superset_zeta, zeta
 
 __all__ = ["Effect", "Interactions", "load"]
 
@@ -64,7 +64,8 @@ class Interactions:
 
         (of several models together: within the dual ball of the joint objective). By weak duality
         no explanation within the bound is sparser; it is the gradient of `sparsity` too.
-      player_names: names of the n players, or None.
+      player_names: names of the n players, or None; where each sample has its own (words), a tuple
+        of them for each entry of the first batch axis.
       joint: whether the axis before the lattice holds models explained together.
     """
 
@@ -79,7 +80,7 @@ class Interactions:
     converged: Any
     tie_break: Any
     multiplier: Any = None
-    player_names: tuple[str, ...] | None = field(default=None, metadata={"static": True})
+    player_names: tuple | None = field(default=None, metadata={"static": True})
     joint: bool = field(default=False, metadata={"static": True})
 
     @property
@@ -192,7 +193,9 @@ class Interactions:
 
         effects = _arrays.to_numpy("Interactions.to_pandas", "effects", self.effects)
         *batch, kinds, indices = np.nonzero(np.abs(effects) > threshold)
-        members = [self._players(s) for s in indices.tolist()]
+        first = batch[0].tolist() if batch else [0] * len(indices)
+        named = [self._names_of(sample) for sample in range(max(first, default=0) + 1)]
+        members = [_members(s, named[at]) for at, s in zip(first, indices.tolist())]
         samples = list(zip(*(axis.tolist() for axis in batch))) if len(batch) > 1 else None
         return pd.DataFrame(
             {
@@ -203,6 +206,52 @@ class Interactions:
                 "effect": effects[(*batch, kinds, indices)],
             }
         )
+
+    def to_shapiq(
+        self, kind: str = "all", max_order: int | None = None, threshold: float = 0.0
+    ) -> Any:
+        """One sample as shapiq's `InteractionValues`, for its plots.
+
+        Singletons are merged into AND first. For every set S of players, by `kind`:
+
+        "all"   ``AND(S) + (-1)^(|S| + 1) sum_{L superset S} OR(L)``, index "Moebius": AND and OR as
+                the dividends of `reconstruct()`; nothing is lost
+        "AND"   ``AND(S)``, index "Moebius": the dividends of bias and AND effects
+        "OR"    ``(-1)^(|S| + 1) OR(S)``, index "Co-Moebius": that of bias and OR effects. It does
+                not add up to v(full), as force and waterfall plots take it to
+
+        Args:
+          kind: "all", "AND" or "OR".
+          max_order: leave out larger sets; n for None. Stacked bars take n^max_order memory.
+          threshold: leave out |effect| <= threshold, but no single players: they are the nodes of
+            graph plots.
+
+        Returns:
+          `shapiq.InteractionValues`, the bias as `baseline_value` and entry ``()``. shapiq 1.4 has
+          no player names there; its plots take them, as ``feature_names=``.
+
+        Raises:
+          ValueError: a batch, an unknown kind, `max_order` below 1, or a negative threshold.
+          ImportError: shapiq is not installed.
+
+        Source: 1 where S meets T is ``sum_{L within S and T, not empty} (-1)^(|L| + 1)``.
+        """
+        from jaxinter.adapters.shapiq import to_interaction_values
+
+        if kind not in ("all", "AND", "OR"):
+            raise ValueError(
+                f'Interactions.to_shapiq: kind must be "all", "AND" or "OR"; got {kind!r}'
+            )
+        merged = self.merge_singletons()
+        effects, or_effects = merged._one_sample("to_shapiq").astype(np.float64)
+        sign = 2 * (masks.orders(self.n_players) % 2) - 1
+        if kind == "all":
+            effects = effects + sign * superset_zeta(or_effects)
+        elif kind == "OR":
+            effects = sign * or_effects
+        effects[0] = self.bias
+        index = "Co-Moebius" if kind == "OR" else "Moebius"
+        return to_interaction_values(effects, index, max_order, threshold=threshold)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one .npz file that `load` reads; replaces `path` only once it is whole."""
@@ -244,7 +293,14 @@ class Interactions:
         def take(x: Any) -> Any:
             return x.reshape(-1, *x.shape[len(batch) :])[chosen]
 
-        return jax.tree.map(take, self)
+        part = jax.tree.map(take, self)
+        if not self._named_apart:
+            return part
+        samples = chosen // math.prod(batch[1:])  # the same along all but the first axis, or mixed
+        rows = samples.reshape(len(samples) if samples.ndim else 1, -1)
+        each = [self._names_of(int(row[0])) for row in rows if row.size]
+        one_each = (rows == rows[:, :1]).all()
+        return replace(part, player_names=common_names(each) if one_each else None)
 
     def __iter__(self) -> Iterator["Interactions"]:
         return (self[i] for i in range(len(self)))
@@ -279,13 +335,30 @@ class Interactions:
         """x as the kind of array that the effects are."""
         return x if _arrays.is_jax(x) else _arrays.like(x, self.and_effects)
 
-    def _players(self, index: int) -> tuple:
-        members = tuple(i for i in range(self.n_players) if index >> i & 1)
+    @property
+    def _named_apart(self) -> bool:
+        names = self.player_names or ("",)
+        return not isinstance(names[0], str)
+
+    def _names_of(self, sample: int) -> tuple[str, ...] | None:
         names = self.player_names
-        return members if names is None else tuple(names[i] for i in members)
+        return names[sample] if names is not None and self._named_apart else names
 
     def _effect(self, kind: int, index: int, effect: float) -> Effect:
-        return Effect(("AND", "OR")[kind], self._players(int(index)), float(effect))
+        return Effect(("AND", "OR")[kind], _members(int(index), self.player_names), float(effect))
+
+
+def _members(index: int, names: tuple[str, ...] | None) -> tuple:
+    """The players of a coalition, by name where they have names."""
+    members = tuple(i for i in range(index.bit_length()) if index >> i & 1)
+    return members if names is None else tuple(names[i] for i in members)
+
+
+def common_names(names: list) -> tuple | None:
+    """`player_names` of samples that have these: one for all where they agree."""
+    if not names or all(one == names[0] for one in names):
+        return names[0] if names else None
+    return None if None in names else tuple(names)
 
 
 def and_or_sum(and_effects: Any, or_effects: Any) -> Any:
@@ -335,5 +408,6 @@ def load(path: str | os.PathLike) -> Interactions:
     names = arrays.pop("player_names", None)
     joint = bool(arrays.pop("joint", False))
     scalars = {name: array[()] for name, array in arrays.items()}
-    names = None if names is None else tuple(names.tolist())
+    if names is not None:
+        names = tuple(names.tolist()) if names.ndim == 1 else tuple(map(tuple, names.tolist()))
     return Interactions(**scalars, player_names=names, joint=joint)

@@ -59,7 +59,7 @@ def extract(
     max_iterations: int = 20000,
     throw: bool = True,
     progress: bool | str = False,
-    player_names: Sequence[str] | None = None,
+    player_names: Sequence[Any] | None = None,
     engine: str = "auto",
     published: Mapping[str, Any] | None = None,
 ) -> Interactions:
@@ -99,7 +99,8 @@ def extract(
       throw: raise where the gap is above tol after that, or a sample is not finite; False returns
         it with a warning (effects of a sample that is not finite are NaN) and solves the others.
       progress: show a progress bar over the samples; a string is its title.
-      player_names: n names that travel with the result to every listing.
+      player_names: n names that travel with the result to every listing; or n for each entry of
+        the first batch axis.
       engine: "native" (C++, the CPU's default), "jax" (any platform), or "auto".
       published: options of that method: steps (10,000), learning_rate (1e-5), momentum (0.9); for
         "shared" steps (20,000), learning_rate (1e-7), private_ratio (0.5, times the mean |v(full) -
@@ -142,7 +143,7 @@ def extract(
     games = checked_games("extract", values, noise, start, bool(joint), throw)
     n = games.values.shape[-1].bit_length() - 1
     settings = _checked_settings(tol, tie_break, max_iterations) | {"dtype": games.dtype.name}
-    names = _checked_names(player_names, n)
+    names = _checked_names(player_names, n, games.batch)
     if published is not None and method != "published":
         raise ValueError("extract: published holds options of method='published' only")
     if method != "rhpr" or joint == "shared":
@@ -186,13 +187,15 @@ def _checked_settings(tol: float, tie_break: float, max_iterations: int) -> dict
     }
 
 
-def _checked_names(player_names: Sequence[str] | None, n: int) -> tuple[str, ...] | None:
+def _checked_names(player_names: Sequence[Any] | None, n: int, batch: Any) -> tuple | None:
     if player_names is None:
         return None
-    names = tuple(map(str, player_names))
+    names = list(player_names)
+    if batch and len(names) == batch[0] and all(isinstance(one, (list, tuple)) for one in names):
+        return tuple(_checked_names(one, n, ()) for one in names)
     if len(names) != n:
         raise ValueError(f"extract: player_names must be {n} names; got {len(names)}")
-    return names
+    return tuple(map(str, names))
 
 
 # ---- games to fields of `Interactions`

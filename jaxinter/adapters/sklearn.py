@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scikit-learn estimators, and what has their interface, on rows of arrays and of data frames."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxinter import _arrays
+from jaxinter.adapters.model import CALL, Measure, Model
+from jaxinter.assemble import masked_inputs
+
+METHODS = {"predict_proba": "probabilities", "decision_function": "logits", "predict": "values"}
+
+
+class SklearnModel(Model):
+    """An estimator by `predict_proba`, `decision_function` or `predict`: the first that it has.
+
+    A row of a data frame keeps its columns, whatever they hold; an absent one takes the value of
+    the baseline's row.
+    """
+
+    def __init__(self, estimator: Any, method: str | None = None):
+        names = [method] if method else list(METHODS)
+        found = next((name for name in names if hasattr(estimator, name)), None)
+        if found is None:
+            raise ValueError(
+                f"{CALL}: layer must name one of {', '.join(METHODS)} that the estimator has; got "
+                f"{method!r} of {type(estimator).__name__}"
+                if method
+                else f"{CALL}: the estimator must have one of {', '.join(METHODS)}; got "
+                f"{type(estimator).__name__}"
+            )
+        super().__init__(getattr(estimator, found), METHODS[found])
+        fitted = getattr(estimator, "feature_names_in_", None)
+        self.column_names = None if fitted is None else tuple(map(str, fitted))
+        self.frame: Any = None  # the rows of x and of the baseline, where x is of a data frame
+
+    def place(self, x: Any) -> np.ndarray:
+        x = _arrays.to_numpy(CALL, "x", x)
+        return x if x.dtype == np.float32 else x.astype(np.float64)
+
+    def forward(self, inputs: Any) -> Any:
+        assert self.function is not None
+        if self.column_names is not None and isinstance(inputs, np.ndarray):
+            import pandas as pd
+
+            inputs = pd.DataFrame(inputs, columns=list(self.column_names))
+        return np.asarray(self.function(inputs))
+
+
+class FrameModel(SklearnModel):
+    """The same on a row of a data frame: the array that is masked says which row is taken."""
+
+    def __init__(self, estimator: Any, method: str | None, row: Any, baseline: Any):
+        super().__init__(estimator, method)
+        import pandas as pd
+
+        self.column_names = tuple(map(str, row.columns))
+        if baseline is None:
+            raise ValueError(
+                f"{CALL}: baseline must be given for a row of a data frame: a frame or a series of "
+                "the same columns (the background; its rows are averaged over)"
+            )
+        if isinstance(baseline, pd.Series):
+            baseline = baseline.to_frame().T
+        if not isinstance(baseline, pd.DataFrame) or list(baseline.columns) != list(row.columns):
+            raise ValueError(
+                f"{CALL}: baseline must be a data frame of the columns of x, {list(row.columns)}; "
+                f"got {getattr(baseline, 'columns', type(baseline).__name__)}"
+            )
+        # Row 0 is x, the others are the baseline: one table, so that dtypes and categories agree.
+        self.frame = pd.concat([row, baseline], ignore_index=True).astype(row.dtypes)
+        self.digest = pd.util.hash_pandas_object(self.frame).to_numpy()
+
+    def place(self, x: Any) -> np.ndarray:
+        return np.asarray(x, np.int64)
+
+    def forward(self, inputs: np.ndarray) -> Any:
+        import pandas as pd
+
+        assert self.function is not None
+        taken = {
+            name: self.frame[name].array.take(inputs[:, j])
+            for j, name in enumerate(self.frame.columns)
+        }
+        return np.asarray(self.function(pd.DataFrame(taken)))
+
+    def worth(
+        self, x: Any, players: np.ndarray, baseline: Any, measure: Measure, target: Any
+    ) -> Callable[[np.ndarray], Any]:
+        rows = range(1, len(self.frame))
+
+        def worth(masks: np.ndarray) -> Any:
+            total = 0.0
+            for row in rows:
+                total = total + measure(self.forward(masked_inputs(masks, x, row, players)), target)
+            return total / len(rows)
+
+        return worth
