@@ -89,11 +89,11 @@ def learned_baseline(
 
     >>> value = lambda z: (z[:, 0] - 0.1) * (z[:, 1] - 0.1)
     >>> b = learned_baseline(value, np.float32([1, 2]), [0, 1], [0, 0], steps=5, rate=0.5)
-    >>> b.round(2).tolist()
-    [0.10000000149011612, 0.10000000149011612]
+    >>> np.asarray(b).round(2)
+    array([0.1, 0.1], dtype=float32)
 
-    Source: published code of "Where we have arrived in proving the emergence of sparse
-    interaction primitives" and its forerunners (projected gradient, rates rate to rate / 10).
+    Source: published code of Zhang's group (aog, _train_baseline: projected gradient, rates from
+    rate to rate / 10).
     """
     call = "learned_baseline"
     x = x if _arrays.is_torch(x) else _arrays.as_jax(call, "x", x)
@@ -167,8 +167,8 @@ def learned_data_baseline(
     >>> bool(abs(b).min() > 0.5)
     True
 
-    Source: published code of "Where we have arrived in proving the emergence of sparse
-    interaction primitives" (baseline/train.py, sample_subset).
+    Source: published code of Zhang's group (interaction-sparsity, baseline/train.py and
+    sample_subset).
     """
     call = "learned_data_baseline"
     xs = xs if _arrays.is_torch(xs) else _arrays.as_jax(call, "xs", xs)

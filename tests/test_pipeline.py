@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole walk on a real network, the figures, and the command line."""
+"""The whole walk on a real network, and the command line."""
 
 import subprocess
 import sys
@@ -35,48 +35,6 @@ def test_a_flax_network_is_explained_and_rebuilt(network, rng):
         kept = np.array([players[e] < 0 or mask[players[e]] for e in range(8)])
         logits = network(jnp.asarray(np.where(kept, x, 0.0)))
         assert np.isclose(rebuilt, ji.log_odds(logits, 1), atol=1e-4)
-
-
-class TestPlots:
-    @pytest.fixture
-    def interactions(self, rng):
-        return ji.extract(rng.normal(size=(2, 16)), tol=1e-2)
-
-    def test_order_strength_bars(self, interactions):
-        strength = ji.order_strength(interactions)
-        ax = ji.plot.order_strength(strength)
-        heights = [bar.get_height() for bar in ax.patches]
-        expected = [*strength.positive.mean(axis=0), *-strength.negative.mean(axis=0)]
-        np.testing.assert_allclose(heights, expected)
-
-    def test_effects_on_patches(self, interactions, rng):
-        image = rng.random((8, 8, 3))
-        players = ji.brightest_patches(image, (2, 3), 4)
-        axes = ji.plot.effects_on_patches(image, players, interactions[0], k=3)
-        assert len(axes) == 4
-        strongest = interactions[0].merge_singletons().top(3)
-        for ax, effect in zip(axes[1:], strongest):
-            assert f"{effect.effect:+.1f}" in ax.get_title()
-            colour = ji.plot.POSITIVE if effect.effect > 0 else ji.plot.NEGATIVE
-            assert {line.get_color() for line in ax.lines} == {colour}
-            shown = ax.images[0].get_array()
-            chosen = np.isin(players[..., 0], effect.players)
-            low, high = image.min(), image.max()
-            np.testing.assert_allclose(shown[chosen], ((image - low) / (high - low))[chosen])
-
-    def test_repeated_names_frame_the_right_patch(self):
-        v = np.array([0.0, 0, 0, 0, 5, 5, 5, 5])  # player 2 alone
-        named = ji.extract(v, player_names=("the", "cat", "the"))
-        image, players = np.ones((1, 6, 1)), np.array([[[0], [0], [1], [1], [2], [2]]])
-        axes = ji.plot.effects_on_patches(image, players, named, k=1)
-        xs = np.concatenate([line.get_xdata() for line in axes[1].lines])
-        assert (xs.min(), xs.max()) == (3.5, 5.5)
-
-    def test_borders_close_around_each_region(self):
-        regions = np.array([[0, 0, 1], [-1, 0, 1]])
-        segments = ji.plot._borders(regions)
-        length = sum(abs(x1 - x0) + abs(y1 - y0) for (x0, y0), (x1, y1) in segments)
-        assert length == 2 + 1 + 1 + 1 + 1 + 2 + 2 + 1 + 1  # by hand: 12 unit edges
 
 
 def test_demo_command(tmp_path):
