@@ -13,6 +13,7 @@ from jaxinter.baselines import tau_step as tau_step
 from jaxinter.evaluate import evaluate as evaluate
 from jaxinter.evaluate import evaluate_samples as evaluate_samples
 from jaxinter.explain import explain as explain
+from jaxinter.indices import index as index
 from jaxinter.interactions import Effect as Effect
 from jaxinter.interactions import Interactions as Interactions
 from jaxinter.interactions import load as load

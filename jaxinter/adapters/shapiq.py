@@ -2,6 +2,7 @@
 """shapiq's games, imputers, explainers and plots, in and out. Written for shapiq 1.4."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def value_function(game: Game) -> ValueFunction:
     Args:
       game: a `shapiq.Game`, precomputed or not, or an `Imputer` fitted to the input to explain (of
         an explainer: `explainer.imputer.fit(x)`). A `MarginalImputer` without a `random_state`
-        draws its background anew in each call: give it one, for v to be one function.
+        draws its background anew in each call: give it one, for v to be one function. Fitted to
+        another input later, it leaves this v as it is.
 
     Raises:
       TypeError: not a `Game`.
@@ -57,6 +59,7 @@ def value_function(game: Game) -> ValueFunction:
             raise ValueError(
                 f"{call}: the imputer must be fitted to the input to explain; call .fit(x) first"
             ) from error
+        game = copy(game)  # fit() replaces the input that it holds
     names = sorted(game.player_name_lookup, key=game.player_name_lookup.__getitem__)
 
     def worth(coalitions: np.ndarray) -> Any:
