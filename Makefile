@@ -15,11 +15,13 @@ bench: .venv/test
 	$(BIN)/python bench/bench_transform.py
 	$(BIN)/python bench/bench_assemble.py
 	$(BIN)/python bench/bench_sparse.py
+	$(BIN)/python bench/bench_evaluate.py
 
 bench-smoke: .venv/test
 	$(BIN)/python bench/bench_transform.py --smoke
 	$(BIN)/python bench/bench_assemble.py --smoke
 	$(BIN)/python bench/bench_sparse.py --smoke
+	$(BIN)/python bench/bench_evaluate.py --smoke
 
 lint: .venv/lint
 	$(BIN)/ruff check .

@@ -6,9 +6,7 @@ the rest background. Masked: 0. v: log-odds of the true digit.
 """
 
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +22,6 @@ from jaxinter import _progress
 GRID = (4, 4)
 TEST_DIGITS = 1000
 BATCH = 100
-MASKS_PER_CALL = 1024
 NOISE_RATIO = 0.02  # paper 003: |residual| <= 0.02 |v(full) - v(empty)|
 TOL = 1e-3
 DRAWN = 6  # digits in the picture
@@ -55,7 +52,11 @@ def run(out: Path, *, images: int = 20, players: int = 12, epochs: int = 6, seed
     digits, labels = test_x[chosen], test_y[chosen]
     maps = np.stack([ji.brightest_patches(digit, GRID, players) for digit in digits])
     began = time.perf_counter()
-    values = evaluate_digits(model, digits, labels, maps, players)
+    value_fns = [
+        ji.value_function(model, digit, target=int(label), players=map_)
+        for digit, label, map_ in zip(digits, labels, maps)
+    ]
+    values = ji.evaluate_samples(value_fns, progress="running the network on masked digits")
     rate = values.size / (time.perf_counter() - began)
 
     began = time.perf_counter()
@@ -111,27 +112,6 @@ def choose(labels: np.ndarray, count: int) -> np.ndarray:
     """The first test digits, class after class: all ten digits are shown from ten on."""
     rank = np.array([np.sum(labels[:i] == y) for i, y in enumerate(labels)])
     return np.lexsort((labels, rank))[:count]
-
-
-def evaluate_digits(
-    model: Cnn, digits: np.ndarray, labels: np.ndarray, maps: np.ndarray, n: int
-) -> np.ndarray:
-    """v of every coalition of every digit, ``[digits, 2**n]``."""
-    graph, state = nnx.split(model)
-
-    @jax.jit
-    def value(masks: Any, digit: Any, label: Any, players: Any) -> jax.Array:
-        inputs = ji.masked_inputs(masks, digit, 0.0, players)
-        return ji.log_odds(nnx.merge(graph, state)(inputs), label)
-
-    tables = []
-    for digit, label, players in _progress.track(
-        zip(digits, labels, maps), "running the network on masked digits", len(digits)
-    ):
-        arguments = jnp.asarray(digit), jnp.asarray(label), jnp.asarray(players)
-        value_fn = partial(lambda arguments, masks: value(masks, *arguments), arguments)
-        tables.append(ji.evaluate(value_fn, n, batch_size=MASKS_PER_CALL))
-    return np.stack(tables).astype(np.float64)
 
 
 def draw(out: Path, digits, labels, maps, interactions, strength) -> None:
