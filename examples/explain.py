@@ -29,7 +29,7 @@ def photograph(small):
     players = f"patches:4x4:gradients={4 if small else 10}"
     value_fn = ji.value_function(model, x, players=players)  # absent: 0, medium grey
     result = ji.explain(value_fn, x, **RUN)
-    axes = ji.plot.effects_on_patches(rgb, value_fn.players[0], result)
+    axes = ji.plot.effects_on_patches(rgb, value_fn.players, result)
     name = networks.class_name(value_fn.target)
     np.ravel(axes)[0].figure.suptitle(f'EfficientNet-Lite0: log-odds of "{name}"')
     return result
@@ -43,7 +43,7 @@ def sentence(small):
         for k, s in enumerate(sentences)
         if len(ji.word_spans(s)) == (5 if small else 10) and labels[k]
     )
-    figure, both = pyplot.subplots(2, figsize=(9, 6.5), layout="constrained")
+    _, both = pyplot.subplots(2, figsize=(9, 6.5), layout="constrained")
     for ax, baseline in zip(both, ("mask", "drop")):
         value_fn = ji.value_function(model, text, tokenizer=tokenizer, baseline=baseline, target=1)
         result = ji.explain(value_fn, text, **RUN)
@@ -73,10 +73,8 @@ def houses(small):
     result = ji.explain(
         (apply, params), table.x[row], output="value", player_names=table.names, **RUN
     )
-    ax = ji.plot.effects_on_columns(result, values=table.x[row])
-    ax.set_title(
-        "house prices: log10 of the district's price, in standard deviations from the mean"
-    )
+    ax = ji.plot.effects_on_columns(result, values=table.x[row].round(1))
+    ax.set_title("house prices: log10 of a district's; columns in standard deviations")
     return result
 
 

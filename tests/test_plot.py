@@ -148,12 +148,21 @@ def test_torch_images(torch, rng):
     np.testing.assert_array_equal(axes[0].images[0].get_array(), np.moveaxis(image.numpy(), 0, 2))
 
 
+def test_a_map_of_channels_first_beside_an_image_as_it_is_shown(rng):
+    image, players = rng.random((8, 6, 3)), np.repeat(PATCHES[None], 3, axis=0)
+    for ax, same in zip(
+        ji.plot.effects_on_patches(image, players, on_patches()),
+        ji.plot.effects_on_patches(image, PATCHES, on_patches()),
+    ):
+        np.testing.assert_array_equal(ax.images[0].get_array(), same.images[0].get_array())
+
+
 def test_borders_of_irregular_regions_are_long_lines(rng):
     for regions in (rng.integers(-1, 3, (9, 7)), np.array([[0, 0, 1], [-1, 0, 1]])):
-        assert unit_edges(ji.plot._borders(regions)) == edges(regions)
+        assert unit_edges(ji.plot.patches._borders(regions)) == edges(regions)
     y, x = np.indices((40, 40)) - 20
     disc = np.where(x**2 + y**2 < 300, 0, -1)  # a staircase all around: one dashed line
-    [line] = ji.plot._borders(disc)
+    [line] = ji.plot.patches._borders(disc)
     assert line[0] == line[-1]
     assert unit_edges([line]) == edges(disc)
 
