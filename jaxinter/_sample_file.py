@@ -1,31 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of many samples in one file, .npz or Zarr: kept by their keys, added to, never half."""
+"""Tables of many samples by their keys: in memory, in one .npz file, in one Zarr group."""
 
+import fcntl
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 
+KEY_BYTES = 64  # of a key in a Zarr array
+
 
 class Store:
-    """Finished tables by their keys, kept in memory; and how one on disk looks."""
+    """Finished tables, all of one shape and dtype. This one is not on disk."""
 
     def __init__(self) -> None:
-        self._keys: list[str] = []
+        self._tables: dict[str, np.ndarray] = {}
 
-    def keys(self) -> list[str]:
-        return list(self._keys)
+    def __contains__(self, key: str) -> bool:
+        return key in self._tables
+
+    def read(self, key: str) -> np.ndarray:
+        return self._tables[key]
+
+    def append(self, key: str, table: np.ndarray) -> None:
+        self._tables[key] = table
+
+    def layout(self) -> tuple[tuple[int, ...], np.dtype] | None:
+        """Shape and dtype of a table; None where there is none yet."""
+        first = next(iter(self._tables.values()), None)
+        return None if first is None else (first.shape, first.dtype)
 
     def part(self, key: str) -> Path | None:
         """The file of a table in work."""
-        return None
-
-    def read(self, at: int) -> np.ndarray:
-        raise IndexError(at)
-
-    def append(self, key: str, table: np.ndarray) -> None:
         return None
 
     def close(self) -> None:
@@ -35,96 +46,140 @@ class Store:
 class NpzStore(Store):
     """One .npz file, written whole when the run ends or stops; until then a file a sample."""
 
-    def __init__(self, call: str, path: Path):
-        self.path, self.parts = path, path.with_name(f"{path.name}.parts")
-        self._keys, self._tables, self._new = [], [], 0
-        if path.exists():
-            try:
-                with np.load(path, allow_pickle=False) as file:
-                    self._tables = list(file["values"])
-                    self._keys = [str(key) for key in file["keys"]]
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-                raise ValueError(
-                    f"{call}: resume must be a file that {call} wrote, or a new name; got {path} "
-                    f"({error})"
-                ) from error
-
-    def part(self, key: str) -> Path:
-        return self.parts / f"{key.replace(' ', '-')}.table"
-
-    def read(self, at: int) -> np.ndarray:
-        return self._tables[at]
+    def __init__(self, call: str, path: Path, parts: Path):
+        super().__init__()
+        self.path, self.parts = path, parts
+        self._new: list[str] = []
+        if not path.exists():
+            return
+        try:
+            # np.load forgets to close a file that is cut short, where it opens it itself.
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+                self._tables = dict(zip(file["keys"].tolist(), file["values"], strict=True))
+        except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise _foreign(call, path, error) from error
 
     def append(self, key: str, table: np.ndarray) -> None:
-        self._keys.append(key)
-        self._tables.append(table)
-        self._new += 1
+        super().append(key, table)
+        self._new.append(key)
+
+    def part(self, key: str) -> Path:
+        return _part(self.parts, key)
 
     def close(self) -> None:
         if not self._new:
             return
-        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        partial = self.parts / f"{self.path.name}.part"
+        values, keys = np.stack(list(self._tables.values())), np.array(list(self._tables))
         try:
             with open(partial, "wb") as file:
-                np.savez(file, values=np.stack(self._tables), keys=np.array(self._keys))
+                np.savez(file, values=values, keys=keys)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, self.path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        for key in self._keys:
+        for key in self._new:
             self.part(key).unlink(missing_ok=True)
-        if not any(self.parts.iterdir()):
-            self.parts.rmdir()
 
 
 class ZarrStore(Store):
     """A Zarr group: a table is appended when it is done, its key after it."""
 
-    def __init__(self, call: str, path: Path):
+    def __init__(self, call: str, path: Path, parts: Path):
         try:
             import zarr
         except ImportError as error:
             raise ImportError(
                 f'{call}: {path} needs zarr. Run pip install "jaxinter[zarr]", or give .npz'
             ) from error
-        self.path, self.parts = path, path.with_name(f"{path.name}.parts")
-        self.group = zarr.open_group(path, mode="a")
-        found = self.group.get("keys")
-        self._keys = [bytes(row).rstrip(b"\0").decode() for row in found[:]] if found else []
+        self.parts = parts
+        try:
+            self._group = zarr.open_group(path, mode="a")
+        except (AssertionError, ValueError) as error:  # an array lies there
+            raise _foreign(call, path, error) from error
+        self._values, self._keys = (self._group.get(name) for name in ("values", "keys"))
+        if self._values is not None and self._keys is None:
+            raise _foreign(call, path, "its array keys is missing")
+        rows = [] if self._keys is None else self._keys[:]
+        keys = [bytes(row).rstrip(b"\0").decode() for row in rows]
+        self._at = {key: at for at, key in enumerate(keys) if key}
+        if self._values is not None and len(self._at) < self._values.shape[0]:
+            self._values.resize((len(self._at), *self._values.shape[1:]))  # killed before its key
 
-    def part(self, key: str) -> Path:
-        return self.parts / f"{key.replace(' ', '-')}.table"
+    def __contains__(self, key: str) -> bool:
+        return key in self._at
 
-    def read(self, at: int) -> np.ndarray:
-        return np.asarray(self.group["values"][at])
+    def read(self, key: str) -> np.ndarray:
+        return np.asarray(self._values[self._at[key]])
 
     def append(self, key: str, table: np.ndarray) -> None:
-        if "values" not in self.group:
-            chunks = (1, *table.shape)
-            self.group.create_array(
-                "values", shape=(0, *table.shape), chunks=chunks, dtype=table.dtype
-            )
-            self.group.create_array("keys", shape=(0, 64), chunks=(1024, 64), dtype="uint8")
-        at = len(self._keys)
-        values, keys = self.group["values"], self.group["keys"]
-        values.resize((at + 1, *table.shape))
-        values[at] = table
-        keys.resize((at + 1, 64))
-        keys[at] = np.frombuffer(key.encode().ljust(64, b"\0")[:64], np.uint8)
-        self._keys.append(key)
+        shape, dtype, add = table.shape, table.dtype, self._group.create_array
+        if self._keys is None:
+            self._keys = add("keys", shape=(0, KEY_BYTES), chunks=(1, KEY_BYTES), dtype="uint8")
+        if self._values is None:
+            self._values = add("values", shape=(0, *shape), chunks=(1, *shape), dtype=dtype)
+        at = len(self._at)
+        self._values.resize((at + 1, *shape))
+        self._values[at] = table
+        self._keys.resize((at + 1, KEY_BYTES))
+        self._keys[at] = np.frombuffer(key.encode().ljust(KEY_BYTES, b"\0"), np.uint8)
+        self._at[key] = at
         self.part(key).unlink(missing_ok=True)
 
-    def close(self) -> None:
-        if self.parts.exists() and not any(self.parts.iterdir()):
-            self.parts.rmdir()
+    def layout(self) -> tuple[tuple[int, ...], np.dtype] | None:
+        return None if self._values is None else (self._values.shape[1:], self._values.dtype)
+
+    def part(self, key: str) -> Path:
+        return _part(self.parts, key)
 
 
-def open_store(call: str, resume: Any) -> Store:
+@contextmanager
+def open_store(call: str, resume: Any) -> Iterator[Store]:
+    """A store and, beside its file, a locked directory for the tables in work."""
     if resume is None:
-        return Store()
+        yield Store()
+        return
     path = Path(resume)
     if path.suffix not in (".npz", ".zarr"):
         raise ValueError(f'{call}: resume must end in ".npz" or ".zarr"; got {path}')
-    return ZarrStore(call, path) if path.suffix == ".zarr" else NpzStore(call, path)
+    with _locked(call, path) as parts:
+        kind = ZarrStore if path.suffix == ".zarr" else NpzStore
+        store = kind(call, path, parts)
+        for file in parts.iterdir():  # what a process that was killed has left
+            if file.suffix == ".part" or unquote(file.stem) in store:
+                file.unlink()
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@contextmanager
+def _locked(call: str, path: Path) -> Iterator[Path]:
+    parts = path.with_name(f"{path.name}.parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    lock = os.open(parts, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield parts
+        finally:
+            if not any(parts.iterdir()):
+                parts.rmdir()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+    except BlockingIOError as error:
+        raise ValueError(f"{call}: resume file {path} is in use by another process") from error
+    finally:
+        os.close(lock)
+
+
+def _part(parts: Path, key: str) -> Path:
+    return parts / f"{quote(key, safe='')}.table"
+
+
+def _foreign(call: str, path: Path, why: Any) -> ValueError:
+    return ValueError(
+        f"{call}: resume must be a file that {call} wrote, or a new name; got {path} ({why})"
+    )

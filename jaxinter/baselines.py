@@ -9,6 +9,7 @@ import numpy as np
 from jaxinter import _arrays, _checks
 from jaxinter.assemble import masked_inputs
 from jaxinter.masks import decode
+from jaxinter.players import as_input, n_players
 from jaxinter.transform import mobius, superset_mobius
 
 __all__ = ["learned_baseline", "learned_data_baseline", "mean_colour", "tau_step"]
@@ -54,6 +55,7 @@ def tau_step(x: Any, tau: float) -> Any:
     Source: published code of the learning-dynamics papers (tau = 2 on images, 1 on columns).
     """
     tau = _checks.real("tau_step", "tau", tau, positive=True)
+    x = _arrays.as_array("tau_step", "x", x)
     return x - x.clip(-tau, tau)
 
 
@@ -98,10 +100,14 @@ def learned_baseline(
     call = "learned_baseline"
     x = x if _arrays.is_torch(x) else _arrays.as_jax(call, "x", x)
     players = _arrays.to_numpy(call, "players", players)
-    n = int(players.max(initial=-1)) + 1
-    b = _like(x, start)
+    n = n_players(call, players)
+    b = as_input(call, "start", start, x)
     tenth = (x.max() - x.min()) / 10
-    low, high = (b - tenth, b + tenth) if bounds is None else (_like(x, c) for c in bounds)
+    if bounds is None:
+        low, high = b - tenth, b + tenth
+    else:
+        low, high = (as_input(call, "bounds", c, x) for c in bounds)
+        b = b.clip(low, high)
     span = float((high - low).max())
     best, least = b, np.inf
     for step in np.geomspace(rate, rate / 10, _checks.count(call, "steps", steps, least=1)):
@@ -117,7 +123,7 @@ def learned_baseline(
         gradient = sum(
             _arrays.gradient(
                 lambda b, masks=masks, part=part: (
-                    value(masked_inputs(masks, x, b, players)) * _like(x, part)
+                    value(masked_inputs(masks, x, b, players)) * as_input(call, "c", part, x)
                 ).sum(),
                 b,
             )
@@ -173,14 +179,14 @@ def learned_data_baseline(
     call = "learned_data_baseline"
     xs = xs if _arrays.is_torch(xs) else _arrays.as_jax(call, "xs", xs)
     players = _arrays.to_numpy(call, "players", players)
-    n = int(players.max(initial=-1)) + 1
+    n = n_players(call, players)
     if n < 2:
         raise ValueError(f"{call}: players must be at least 2; got {n}")
     fns = [values] * len(xs) if callable(values) else list(values)
     if len(fns) != len(xs):
         raise ValueError(f"{call}: values must be one of each sample, {len(xs)}; got {len(fns)}")
     rng = np.random.default_rng(seed)
-    b = _like(xs, start)
+    b = as_input(call, "start", start, xs)
     speed = 0.0 * b
     for _ in range(epochs):
         for at in rng.permutation(len(xs)).tolist():
@@ -217,12 +223,3 @@ def _worths(value: Any, masks: np.ndarray, x: Any, b: Any, players: np.ndarray) 
     worths = value(masked_inputs(masks, x, b, players))
     worths = worths.detach().cpu() if _arrays.is_torch(worths) else worths
     return _arrays.to_numpy("learned_baseline", "the result of value", worths)
-
-
-def _like(x: Any, array: Any) -> Any:
-    """`array` as x's kind, dtype and device."""
-    if _arrays.is_torch(x):
-        import torch
-
-        return torch.as_tensor(array).to(x)
-    return _arrays.as_jax("learned_baseline", "start", np.asarray(array)).astype(x.dtype)

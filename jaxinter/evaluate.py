@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxinter import _arrays, _checks, _progress
-from jaxinter._sample_file import open_store
+from jaxinter._sample_file import KEY_BYTES, Store, open_store
 from jaxinter._table_file import Layout, TableFile
 from jaxinter.masks import decode, players
 from jaxinter.value_fn import ValueFunction
@@ -23,10 +23,12 @@ __all__ = ["evaluate", "evaluate_samples"]
 
 DEFAULT_ROWS = 1024  # coalitions a call where nothing is known of the model's memory
 MOST_ROWS = 1 << 13  # more in a call gains nothing, and shows progress less often
+# On a CPU more than this leaves its caches, and a row takes longer; other devices want more.
+CPU_MEMORY = 64 << 20
 DEFAULT_MEMORY = 1 << 30
-# Coalitions of the probe: empty, full and two in between, four calls of four.
+# Coalitions of the probe: empty, full and two in between, two calls of four.
 PROBE_ROWS = 4
-PROBED_FROM = 8  # players: the probe then takes less than a tenth of the run
+PROBED_FROM = 8  # players: the probe then takes a small part of the run
 # Differences of a probe above this share of its range are no rounding of float32.
 PROBE_TOLERANCE = 1e-4
 SAME_MODEL = 1e-3  # of the range: the same model on another machine, or in another batch
@@ -36,6 +38,7 @@ OUT_OF_MEMORY = (
     "can't allocate memory",
     "failed to allocate",
     "bad_alloc",
+    "alloc_failed",  # cuBLAS
 )
 
 
@@ -59,8 +62,9 @@ def evaluate(
       batch_size: coalitions in a call, m; 2^n inputs never exist at once. Default: as many as fit
         `memory`, a power of 2 (1024 where value_fn does not say what a coalition takes). "safe":
         the same, but 1 where the probe finds that a row depends on the other rows of its batch.
-      memory: bytes that the model may take for one call; default 1 GiB, at most a quarter of what
-        is free. A call that runs out of memory is repeated in halves, and so are those after it.
+      memory: bytes that the model may take for one call; default 64 MiB on a CPU, where more is
+        slower, else 1 GiB; at most a quarter of what is free. A call that runs out of memory is
+        repeated in halves, and so are those after it.
       progress: show a progress bar with rate and time left; a string is its title.
       resume: a file for the table while it is filled. Ctrl-C, a crash or a kill loses one chunk;
         the same call goes on where it was, to the same bits. A file of another model, input or
@@ -103,14 +107,15 @@ def evaluate_samples(
       resume: one file for all tables: ``.npz`` (arrays "values" and "keys") or ``.zarr`` (a group
         of the same). Samples that it holds already are skipped, others are added to it, whatever
         their order; the sample at which a run stopped goes on at its chunk. `extract_tables` reads
-        it.
+        it (of Zarr the array in it, ``path / "values"``).
       batch_size, memory, progress, probe: as of `evaluate`; the first sample alone is probed.
 
     Returns:
       the tables in the order of value_fns.
 
     Raises:
-      ValueError: as of `evaluate`; the file is of another model (one finished sample is compared).
+      ValueError: as of `evaluate`; the file is of another model: one finished sample is compared,
+        and each that has no key.
 
     >>> fns = [ValueFunction(lambda masks, k=k: k * masks.sum(axis=1), 2) for k in (1, 2)]
     >>> evaluate_samples(fns)
@@ -132,36 +137,63 @@ def evaluate_samples(
                 f"{call}: all samples must have the same number of players; got "
                 f"{fns[0].n_players} and, at sample {k}, {fn.n_players}"
             )
+        if len(fn.key.encode()) > KEY_BYTES:
+            raise ValueError(f"{call}: keys must be of at most {KEY_BYTES} bytes; got {fn.key!r}")
     keys = [fn.key or f"sample {k}" for k, fn in enumerate(fns)]
-    store = open_store(call, resume)
-    done = store.keys()
-    size = 1 << fns[0].n_players
-    tables: dict[str, np.ndarray] = {}
+    n, last = fns[0].n_players, None
+    tables: np.ndarray | None = None
     with ExitStack() as stack:
-        step = _bar(stack, progress, "evaluating", size * len(fns))
-        stack.callback(store.close)
-        probed = False
+        store = stack.enter_context(open_store(call, resume))
+        _refuse_others(f"{call}: {resume}", store, keys, fns, (batch_size, memory))
+        step = _bar(stack, progress, "evaluating", len(fns) << n)
         for k, (key, fn) in enumerate(zip(keys, fns)):
-            try:
-                run = _Run(fn, None, batch_size, memory, probe if not probed else False)
-                if key in done:
-                    tables[key] = store.read(done.index(key))
-                    if not probed:
-                        run.refuse_other(f"{call}: {resume}", *run.compared_with(tables[key].T))
-                elif key not in tables:
-                    file = store.part(key)
-                    tables[key] = run.table(file, partial(_further, step, k * size))
-                    store.append(key, tables[key])
-                probed = True
-            except BaseException as error:
-                kept = f"; those before it are in {resume}" if resume is not None else ""
-                error.add_note(f"{call}: at sample {k} of {len(fns)}{kept}")
-                raise
-            step((k + 1) * size)
-    shapes = {table.shape for table in tables.values()}
-    if len(shapes) > 1:
-        raise ValueError(f"{call}: all samples must have the same outputs; got {sorted(shapes)}")
-    return np.stack([tables[key] for key in keys])
+            if key in store:
+                table = store.read(key)
+            else:
+                run = _Run(fn, None, batch_size, memory, probe if last is None else False)
+                if last is not None:  # it knows of memory and, where that is asked, of safety
+                    run.rows, run.safe = min(run.rows, last.rows), False
+                try:
+                    table = run.table(store.part(key), partial(_further, step, k << n))
+                except BaseException as error:
+                    kept = f"; those before it are in {resume}" if resume is not None else ""
+                    error.add_note(f"{call}: at sample {k} of {len(fns)}{kept}")
+                    raise
+                last = run
+            if tables is None:
+                shape, dtype = store.layout() or (table.shape, table.dtype)
+                needed = len(fns) * table.nbytes
+                _checks.memory(call, n, needed, _checks.free_memory(), "Give fewer samples.")
+                tables = np.empty((len(fns), *shape), dtype)
+            if table.shape != tables.shape[1:] or table.dtype != tables.dtype:
+                raise ValueError(
+                    f"{call}: all samples must have the same outputs and dtype; got tables of "
+                    f"{tables.dtype} {tables.shape[1:]} and, at sample {k}, {table.dtype} "
+                    f"{table.shape}"
+                )
+            tables[k] = table
+            if key not in store:
+                store.append(key, tables[k])
+            step((k + 1) << n)
+    assert tables is not None  # of one sample at least
+    return tables
+
+
+def _refuse_others(
+    what: str, store: Store, keys: list[str], fns: list[ValueFunction], options: tuple[Any, Any]
+) -> None:
+    """Refuses a store of another model, before anything is added to it."""
+    layout, n = store.layout(), fns[0].n_players
+    if layout is not None and layout[0][-1] != 1 << n:
+        raise ValueError(f"{what} holds tables {layout[0]}; got samples of {n} players")
+    compared = False
+    for k, (key, fn) in enumerate(zip(keys, fns)):
+        # Keys tell one sample from another; without them, their worths must.
+        if key in store and not (compared and fn.key):
+            run = _Run(fn, None, *options, False)
+            at = run.probed_coalitions()
+            run.refuse_other(f"{what}, sample {k},", store.read(key).T[at], run.worths(at))
+            compared = True
 
 
 def _further(step: Callable[[int], None], before: int, done: int) -> None:
@@ -183,9 +215,8 @@ class _Run:
         self.value_fn = value_fn
         self.names = known.player_names if known is not None else None
         self.safe = batch_size == "safe"
-        row_bytes = known.row_bytes if known is not None else 0
         self.automatic = batch_size is None and memory is None
-        self.rows = _rows(self.n, None if self.safe else batch_size, memory, row_bytes)
+        self.rows = _rows(self.n, None if self.safe else batch_size, memory, known)
         self.probed = self.n >= PROBED_FROM if probe is None else bool(probe)
         _checks.memory("evaluate", self.n, 8 << self.n, _checks.free_memory(), ADVICE)
 
@@ -194,17 +225,22 @@ class _Run:
         probe = self.probe() if self.probed or self.safe or resume is not None else None
         if resume is None:
             return self._in_memory(step)
-        path, known = Path(resume), None
+        assert probe is not None
+        self._table_fits(probe)
+        path = Path(resume)
         if not path.exists():
-            assert probe is not None
-            known = probe
             outputs = probe.shape[1] if probe.ndim == 2 else None
-            self._table_fits(probe)
-            layout = Layout(self.n, outputs, probe.dtype.name, self.rows)
-            held = {"coalitions": self._probed_coalitions().tolist(), "worths": probe.tolist()}
-            TableFile.create(path, layout, held)
+            TableFile.create(path, Layout(self.n, outputs, probe.dtype.name, self.rows), probe)
         with TableFile.open(path) as file:
-            self._must_be_of_this(file, known)
+            what = f"evaluate: resume file {path}"
+            if file.layout.n != self.n:
+                raise ValueError(f"{what} holds {file.layout.n} players; got n = {self.n}")
+            if file.layout.dtype != probe.dtype:
+                raise ValueError(
+                    f"{what} is of another model: it holds {file.layout.dtype}, this one gives "
+                    f"{probe.dtype}. Give another file"
+                )
+            self.refuse_other(what, file.probe, probe)
             return self._in_file(file, step)
 
     def _in_memory(self, step: Callable[[int], None]) -> np.ndarray:
@@ -212,25 +248,33 @@ class _Run:
         first = 0
         while first < 1 << self.n:
             end = min(first + self.rows, 1 << self.n)
-            part = self._worths(np.arange(first, end))
+            part = self.worths(np.arange(first, end))
             if table is None:
                 self._table_fits(part)
-                table = np.empty((1 << self.n, *part.shape[1:]), part.dtype)
-            elif part.shape[1:] != table.shape[1:]:
+                table = np.empty((*part.shape[1:], 1 << self.n), part.dtype)
+            elif part.shape[1:] != table.shape[:-1]:
                 raise ValueError(
-                    f"evaluate: value_fn gave {table.shape[1:]} outputs a coalition, "
+                    f"evaluate: value_fn gave {table.shape[:-1]} outputs a coalition, "
                     f"then {part.shape[1:]}"
                 )
             table = table.astype(np.result_type(table, part), copy=False)
-            table[first:end] = part
+            table[..., first:end] = part.T
             step(end)
             first = end
         assert table is not None  # 2**n >= 1 coalitions
-        return np.ascontiguousarray(table.T)
+        return table
 
     def _in_file(self, file: TableFile, step: Callable[[int], None]) -> np.ndarray:
         layout = file.layout
-        finished = file.finished()
+        finished, damaged = file.finished()
+        if damaged:
+            first, end = file.range(damaged[0])
+            warnings.warn(
+                f"evaluate: {len(damaged)} of {layout.blocks} blocks of {file.path} are damaged "
+                f"(coalitions {first} to {end - 1} first), and evaluated again",
+                RuntimeWarning,
+                stacklevel=_outside(),
+            )
         # As many in a call as before, unless told otherwise: the bits of a row may depend on it.
         rows = min([layout.block, *(file.rows(b) for b in np.flatnonzero(finished).tolist())])
         self.rows = rows if self.automatic else min(rows, self.rows)
@@ -239,7 +283,7 @@ class _Run:
         for block in np.flatnonzero(~finished).tolist():
             first, end = file.range(block)
             try:
-                part = self._worths(np.arange(first, end))
+                part = self.worths(np.arange(first, end))
                 if part.shape[1:] != layout.shape[1:] or part.dtype != layout.dtype:
                     raise ValueError(
                         f"evaluate: value_fn gave {layout.shape[1:]} outputs of {layout.dtype} a "
@@ -257,23 +301,17 @@ class _Run:
             step(done)
         return np.array(file.values.T, order="C")
 
-    def _must_be_of_this(self, file: TableFile, known: np.ndarray | None) -> None:
-        if file.layout.n != self.n:
-            raise ValueError(
-                f"evaluate: resume file {file.path} holds {file.layout.n} players; got n = {self.n}"
-            )
-        at, before = file.probe["coalitions"], np.array(file.probe["worths"])
-        now = self._worths(np.array(at)) if known is None else known
-        self.refuse_other(f"evaluate: resume file {file.path}", before, now, at)
-
     def probe(self) -> np.ndarray:
         """Worths of the probed coalitions, and warnings of what the model does with them."""
-        at = self._probed_coalitions()
-        together = self._worths(at)
+        at = self.probed_coalitions()
+        together = self.worths(at)
         if not self.probed and not self.safe:
             return together
         spread = _scale(together) * PROBE_TOLERANCE
-        noise = np.abs(self._worths(at) - together).max()
+        # In other company: without the empty and the full. A model that passes this passes both.
+        apart = self.worths(at[[2, 2, 3, 3]])
+        moved = float(np.abs(apart[[0, 3]] - together[2:]).max())
+        noise = float(np.abs(self.worths(at) - together).max()) if moved > spread else 0.0
         if noise > spread:
             warnings.warn(
                 f"evaluate: value_fn is not deterministic: the same {len(at)} coalitions gave "
@@ -283,10 +321,6 @@ class _Run:
                 stacklevel=_outside(),
             )
             return together
-        if self.rows == 1:
-            return together
-        alone = np.stack([self._worths(np.full(len(at), s))[0] for s in at[1:3]])
-        moved = float(np.abs(alone - together[1:3]).max())
         if moved > spread:
             advice = 'Pass batch_size=1 or batch_size="safe"'
             if self.safe:
@@ -299,19 +333,15 @@ class _Run:
             )
         return together
 
-    def _probed_coalitions(self) -> np.ndarray:
+    def probed_coalitions(self) -> np.ndarray:
         """Empty, full, every other player, every third: all with companions unlike themselves."""
         full = (1 << self.n) - 1
         at = [0, full, sum(1 << i for i in range(0, self.n, 2))]
         at += [sum(1 << i for i in range(0, self.n, 3))]
         return np.array(at[:PROBE_ROWS])
 
-    def compared_with(self, table: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        at = self._probed_coalitions()
-        return table[at], self._worths(at), at.tolist()
-
-    def refuse_other(self, what: str, before: np.ndarray, now: np.ndarray, at: list[int]) -> None:
-        """Refuses worths of a file that this value function does not give."""
+    def refuse_other(self, what: str, before: np.ndarray, now: np.ndarray) -> None:
+        """Refuses worths of a file, of the probed coalitions, that are not those of now."""
         if before.shape != now.shape:
             raise ValueError(
                 f"{what} is of another model: it holds {before.shape[1:]} outputs a coalition, "
@@ -321,11 +351,12 @@ class _Run:
         worst = int(off.argmax())
         if not off[worst] <= SAME_MODEL * max(_scale(before), _scale(now)):
             raise ValueError(
-                f"{what} is of another model, input or setting: v of coalition {at[worst]} was "
-                f"{before[worst]}, is {now[worst]}. Give another file, or repeat the call it is of"
+                f"{what} is of another model, input or setting: v of coalition "
+                f"{self.probed_coalitions()[worst]} was {before[worst]}, is {now[worst]}. "
+                "Give another file, or repeat the call it is of"
             )
 
-    def _worths(self, indices: np.ndarray) -> np.ndarray:
+    def worths(self, indices: np.ndarray) -> np.ndarray:
         """The worths of coalitions, checked: in one call, or in halves where memory runs out."""
         parts, first = [], 0
         while first < len(indices):
@@ -357,16 +388,17 @@ class _Run:
 ADVICE = "Use fewer players."
 
 
-def _rows(n: int, batch_size: Any, memory: Any, row_bytes: int) -> int:
+def _rows(n: int, batch_size: Any, memory: Any, known: ValueFunction | None) -> int:
     if memory is not None:
         memory = _checks.count("evaluate", "memory", memory, least=1)
     if batch_size is not None:
         return min(_checks.count("evaluate", "batch_size", batch_size, least=1), 1 << n)
     rows = DEFAULT_ROWS
-    if row_bytes:
+    if known is not None and known.row_bytes:
         if memory is None:
-            memory = min(DEFAULT_MEMORY, _checks.free_memory() // 4)
-        rows = min(max(memory // row_bytes, 1), MOST_ROWS)
+            suits = CPU_MEMORY if known.on_cpu else DEFAULT_MEMORY
+            memory = min(suits, _checks.free_memory() // 4)
+        rows = min(max(memory // known.row_bytes, 1), MOST_ROWS)
     return min(1 << (rows.bit_length() - 1), 1 << n)  # powers of 2: chunks of one size
 
 

@@ -47,8 +47,8 @@ def explain(
       model, target, output, players, baseline, background, channels, layer, tokenizer, seed,
         player_names: as of `value_function`.
       x: one input, or many: a list, a data frame of several rows, or an array with one axis more
-        than an input (players of an int array have an input's axes; "patches" 2 or 3; "columns" 1).
-        With many, target may be a list, one of each; so may players and player_names.
+        than an input (which has 3 with "patches" and superpixels, those of the map with any other,
+        else 1). With many, target may be a list, one of each; so may players and player_names.
       batch_size, memory, progress, resume, probe: as of `evaluate` (of many: `evaluate_samples`).
       noise_ratio, tol, options: as of `extract`.
 
@@ -78,7 +78,7 @@ def explain(
             model, sample, target=target, players=players, player_names=names, **model_options
         )
 
-    samples = _samples(x, players)
+    samples = _samples(x, players, tokenizer is not None)
     if samples is None:
         value_fn = of(x, target, players, player_names)
         values, names = evaluate(value_fn, **run_options), value_fn.player_names
@@ -97,33 +97,42 @@ def explain(
 EACH = ("target", "players", "player_names")  # arguments that may be one of each sample
 
 
-def _samples(x: Any, players: Any) -> Sequence[Any] | None:
+def _samples(x: Any, players: Any, are_texts: bool) -> Sequence[Any] | None:
     """The inputs of many; None where x is one."""
     if x is None or isinstance(x, (str, int, np.integer)):
         return None
-    if isinstance(x, (list, tuple)):
-        return None if isinstance(x[0], (int, float)) else x
+    if isinstance(x, (list, tuple)) or are_texts:  # texts of pandas or numpy too
+        samples = list(x)
+        if not samples:
+            raise ValueError("explain: x must hold at least one input; got none")
+        return None if isinstance(samples[0], (int, float, np.number)) else samples
     if hasattr(x, "iloc"):  # of pandas
         return [x.iloc[[i]] for i in range(len(x))] if x.ndim == 2 and len(x) > 1 else None
-    axes = np.ndim(x)
-    if isinstance(players, str) and players.startswith("patches"):
-        inner = 3
-    elif players is None or isinstance(players, (str, Mapping)):
-        inner = 1
-    else:
-        inner = np.ndim(players[0] if isinstance(players, list) else players)
-        inner = 3 if inner == 2 else inner  # images have channels
-    return [x[i] for i in range(len(x))] if axes == inner + 1 else None
+    one = players[0] if _one_of_each("players", players) else players
+    inner: tuple[int, ...] = (1,)
+    if isinstance(one, str) and one.startswith("patches"):
+        inner = (1, 1, 1)
+    elif one is not None and not isinstance(one, (str, Mapping)):
+        inner, image = np.shape(one), np.shape(x)[-3:]
+        inner = image if len(image) == 3 and inner in (image[:2], image[1:]) else inner
+    shape = np.shape(x)[1:]
+    fits = len(inner) == len(shape) and all(a in (1, b) for a, b in zip(inner, shape))
+    return [x[i] for i in range(len(x))] if fits else None
+
+
+def _one_of_each(name: str, given: Any) -> bool:
+    """Whether an argument is a list of one for each sample."""
+    if name == "target":  # a tuple is a pair of classes
+        return isinstance(given, list) or (not isinstance(given, tuple) and np.ndim(given) == 1)
+    # Words, numbers and spans are one choice; maps, lists and groups are one of each sample.
+    one = (str,) if name == "player_names" else (str, tuple, int, np.integer)
+    many = isinstance(given, (list, tuple)) and len(given) > 0
+    return many and not any(isinstance(g, one) for g in given)
 
 
 def _of_each(samples: int, name: str, given: Any) -> list[Any]:
     """An argument for each sample: the entries of a list of them, or the same for all."""
-    if name == "target":
-        listed = isinstance(given, list) or (not isinstance(given, tuple) and np.ndim(given) == 1)
-    else:
-        inner = (list, tuple) if name == "player_names" else (list, np.ndarray)
-        listed = isinstance(given, (list, tuple)) and all(isinstance(g, inner) for g in given)
-    if not listed:
+    if not _one_of_each(name, given):
         return [given] * samples
     if len(given) != samples:
         raise ValueError(

@@ -26,8 +26,8 @@ def all_masks(n: int) -> np.ndarray:
     """
     n = players("all_masks", n)
     advice = "Use decode(indices, n) on a part of the indices."
-    # decode holds the indices and one int64 per mask entry while it works.
-    _checks.memory("all_masks", n, (9 * n + 8) << n, _checks.free_memory(), advice)
+    # decode holds the indices, in two copies, while it works.
+    _checks.memory("all_masks", n, (n + 16) << n, _checks.free_memory(), advice)
     return decode(np.arange(1 << n), n)
 
 
@@ -82,7 +82,9 @@ def decode(indices, n: int) -> np.ndarray:
         raise ValueError(
             f"decode: indices must be from 0 to 2**{n} - 1; got {indices.min()} to {indices.max()}"
         )
-    return (indices.astype(np.int64)[..., None] >> np.arange(n) & 1).astype(bool)
+    bits = np.ascontiguousarray(indices.astype("<i8")[..., None]).view(np.uint8)
+    packed = bits[..., : -(-n // 8)]
+    return np.unpackbits(packed, axis=-1, count=n, bitorder="little").view(bool)
 
 
 def players(call: str, n: int) -> int:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxinter import _arrays, _checks
@@ -117,8 +118,9 @@ def random_patches(
     Source: paper 001, appendix I.2 (10 random patches of the central 6 x 6 of 8 x 8).
     """
     cells = patches(shape, grid, channels=channels)
-    inner = [max(1, g - 2) for g in grid] if centre is None else list(centre)
-    if len(inner) != 2 or any(not 1 <= c <= g for c, g in zip(inner, grid)):
+    inner = [max(1, g - 2) for g in grid] if centre is None else np.ravel(centre).tolist()
+    inner = [_checks.count("random_patches", "centre", c, least=1) for c in inner]
+    if len(inner) != 2 or any(c > g for c, g in zip(inner, grid)):
         raise ValueError(f"random_patches: centre must be within the grid {grid}; got {centre}")
     rows, cols = (np.arange((g - c) // 2, (g - c) // 2 + c) for g, c in zip(grid, inner))
     central = (rows[:, None] * grid[1] + cols).ravel()
@@ -180,8 +182,10 @@ def columns(n: int, groups: Any = None) -> np.ndarray:
         return np.arange(n)
     player_of = np.full(n, BACKGROUND)
     for player, group in enumerate(groups.values() if isinstance(groups, Mapping) else groups):
-        members = np.asarray(group, np.int64)
-        if members.size and (members.min() < 0 or members.max() >= n):
+        members = np.asarray(group)
+        members = members if members.size else members.astype(np.int64)  # an empty list is float
+        whole = np.issubdtype(members.dtype, np.integer)
+        if not whole or (members.size and (members.min() < 0 or members.max() >= n)):
             raise ValueError(f"columns: groups must hold columns 0 to {n - 1}; got {group}")
         if (player_of[members] != BACKGROUND).any():
             raise ValueError(f"columns: a column must be in one group only; got {groups}")
@@ -227,7 +231,7 @@ def word_spans(
         drawn = np.random.default_rng(seed).choice(content, k, replace=False)
         return [spans[i] for i in sorted(drawn.tolist())]
     numbers = set()
-    for which in choose:
+    for which in [choose] if isinstance(choose, str) else choose:
         hits = [i for i, word in enumerate(words) if which in (i, word)]
         if not hits:
             raise ValueError(f"word_spans: choose must name words of the text; got {which!r}")
@@ -255,7 +259,7 @@ def token_players(offsets: Any, spans: Sequence[tuple[int, int]]) -> np.ndarray:
         raise ValueError(f"token_players: offsets must be [tokens, 2]; got shape {offsets.shape}")
     player_of = np.full(len(offsets), BACKGROUND)
     for player, (start, end) in enumerate(spans):
-        members = (offsets[:, 0] < end) & (offsets[:, 1] > start)
+        members = np.maximum(offsets[:, 0], start) < np.minimum(offsets[:, 1], end)
         if not members.any():
             raise ValueError(
                 f"token_players: no token lies in span {(start, end)}. Was the text cut short?"
@@ -294,6 +298,9 @@ def integrated_gradients(
     steps = _checks.count("integrated_gradients", "steps", steps, least=1)
     if not _arrays.is_torch(x):
         x = _arrays.as_jax("integrated_gradients", "x", x)
+    baseline = as_input("integrated_gradients", "baseline", baseline, x)
+    if _arrays.is_jax(x):
+        baseline = jnp.broadcast_to(baseline, x.shape)
     total = 0.0
     for k in range(steps):
         point = baseline + (k + 0.5) / steps * (x - baseline)
@@ -343,6 +350,13 @@ def n_players(call: str, players: np.ndarray) -> int:
             f"no element belongs to {sorted(missing)[:5]} of 0 to {n - 1}"
         )
     return n
+
+
+def as_input(call: str, argument: str, array: Any, x: Any) -> Any:
+    """`array` as x's kind, dtype and device: JAX or torch."""
+    if _arrays.is_torch(x):
+        return _arrays.as_torch(call, argument, array).to(x)
+    return _arrays.as_jax(call, argument, array).astype(x.dtype)
 
 
 def _keep(players: np.ndarray, chosen: Any) -> np.ndarray:

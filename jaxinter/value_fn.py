@@ -37,6 +37,7 @@ class ValueFunction:
         are not parts of an array. Plots take it.
       target: the output that is explained: a class, a pair of classes, "all", or None.
       row_bytes: memory that the model takes for one coalition, an upper estimate; 0: not known.
+      on_cpu: whether the model runs there: cache, not memory, then says how many rows are fastest.
       key: a digest of sample, players, baseline and target, by which `evaluate_samples` knows
         which samples a file holds; "" for none.
 
@@ -51,6 +52,7 @@ class ValueFunction:
     players: Any = None
     target: Any = None
     row_bytes: int = 0
+    on_cpu: bool = True
     key: str = ""
 
     def __call__(self, masks: Any) -> Any:

@@ -62,9 +62,23 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture(scope="session")
+def library():
+    """Imports what is installed; with JAXINTER_REQUIRE_ADAPTERS set (CI), missing is an error."""
+
+    def find(name):
+        required = os.environ.get("JAXINTER_REQUIRE_ADAPTERS")
+        module = importlib.import_module(name) if required else pytest.importorskip(name)
+        if name == "torch":
+            module.set_num_threads(1)  # on tiny networks, threads only wait for each other
+        return module
+
+    return find
+
+
 @pytest.fixture
-def torch():
+def torch(library):
     """torch where it is installed; with JAXINTER_REQUIRE_TORCH set (CI), missing is an error."""
     if os.environ.get("JAXINTER_REQUIRE_TORCH"):
-        return importlib.import_module("torch")
-    return pytest.importorskip("torch")
+        importlib.import_module("torch")
+    return library("torch")

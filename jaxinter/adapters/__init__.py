@@ -2,7 +2,7 @@
 """A model of any framework and an input to a value function. Frameworks are imported when met."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,18 +46,20 @@ def value_function(
           number of players.
       x: one input without a batch axis: an array, a text, a row of a data frame (Series, or a
         frame of one row).
-      target: the class to explain; "predicted", the likeliest for x; "all" outputs at once (v is
-        ``[m, classes]``); a pair ``(a, b)``: a rather than b. Of a language model, a token.
+      target: the class to explain, by its number, or by name where the model knows it (labels of
+        scikit-learn and transformers; of a language model, a token); "predicted", the likeliest
+        for x; "all" outputs at once (v is ``[m, classes]``); a pair ``(a, b)``: a rather than b.
       output: "log-odds", "logit", "log-probability", "probability", "value" (the output itself),
-        or a function of the model's outputs that gives ``[m]`` or ``[m, k]``. Default: log-odds
-        where there are several classes, the output itself of a regression or a single output.
+        or a function of the model's outputs (of its logits, where it gives more) that gives
+        ``[m]`` or ``[m, k]``. Default: log-odds where there are several classes, the output itself
+        of a regression or a single output.
       players: an int array of x's shape (of a superpixel map: of its height and width), -1 for
         background; or a choice by name:
 
         * "patches:4x4", all cells of a grid; "patches:8x8:brightest=10", the cells of largest L1
           norm; "...:gradients=10", those of largest integrated gradients; "...:random=10", drawn
           by `seed` from all but the outer ring;
-        * "columns" of a table row, or a mapping of names to groups of columns;
+        * "columns" of a table row, or a mapping of names to groups of columns (by name or number);
         * "words" of a text, "words:random=10" (no words of grammar), "tokens", or a list of words,
           of their numbers, or of (start, end) in the text.
 
@@ -110,10 +112,18 @@ def value_function(
     if isinstance(x, str):
         if tokenizer is None:
             raise ValueError(f"{CALL}: tokenizer must be given for a text")
+        if background != "keep":
+            raise ValueError(f'{CALL}: background must be "keep" for a text; got {background!r}')
         from jaxinter.adapters.text import text_value_function
 
-        return text_value_function(
-            as_model(model, None), x, tokenizer, baseline=baseline, **options
+        wrapped = as_model(model, None, layer)
+        if hasattr(wrapped, "features") and layer is not None:
+            raise ValueError(f"{CALL}: layer must be None for a text; got {layer!r}")
+        return text_value_function(wrapped, x, tokenizer, baseline=baseline, **options)
+    if x is None:
+        raise TypeError(
+            f"{CALL}: x must be an input of the model, or of a function of masks the number of "
+            "players; got None"
         )
     options |= {"background": background, "channels": channels}
     if _is(x, "pandas", "Series") or _is(x, "pandas", "DataFrame"):
@@ -130,7 +140,7 @@ def as_model(model: Any, x: Any, layer: Any = None) -> Any:
         from jaxinter.adapters.torch import TorchModel
 
         return TorchModel(model, layer)
-    if _is(model, "sklearn.base", "BaseEstimator"):
+    if _is_estimator(model):
         from jaxinter.adapters.sklearn import SklearnModel
 
         return SklearnModel(model, layer)
@@ -160,26 +170,37 @@ def as_model(model: Any, x: Any, layer: Any = None) -> Any:
 def _of_frame(model: Any, x: Any, layer: Any, baseline: Any, options: dict) -> ValueFunction:
     from jaxinter.adapters.model import array_value_function
 
-    row = x.to_frame().T.infer_objects() if x.ndim == 1 else x
+    row = _frame(x)
     if len(row) != 1:
         raise ValueError(f"{CALL}: x must be one row; got a data frame of {len(row)}")
-    players = options["players"]
-    if isinstance(players, Mapping):
-        at = {name: i for i, name in enumerate(row.columns)}
-        groups = {k: [at.get(c, c) for c in group] for k, group in players.items()}
-        options = {**options, "players": groups}
-    if _is(model, "sklearn.base", "BaseEstimator"):
+    if _is(baseline, "pandas", "Series") or _is(baseline, "pandas", "DataFrame"):
+        baseline = _frame(baseline)
+        if set(baseline.columns) != set(row.columns) or not len(baseline):
+            raise ValueError(
+                f"{CALL}: baseline must have rows of the columns of x, {list(row.columns)}; got "
+                f"{len(baseline)} rows of {list(baseline.columns)}"
+            )
+        baseline = baseline[list(row.columns)]
+    if _is_estimator(model):
         from jaxinter.adapters.sklearn import FrameModel
 
         wrapped = FrameModel(model, layer, row, baseline)
         which = np.zeros(row.shape[1], np.int64)  # row 0 of the model's frame, x itself
-        options = {**options, "background": "keep"}
         return array_value_function(wrapped, which, baseline=0, **options)
-    if options["player_names"] is None and players in (None, "columns"):
-        options = {**options, "player_names": list(row.columns)}
     values = row.to_numpy(np.float64)[0]
     wrapped = as_model(model, values, layer)
+    wrapped.column_names = tuple(row.columns)
     return array_value_function(wrapped, values, baseline=baseline, **options)
+
+
+def _frame(rows: Any) -> Any:
+    return rows.to_frame().T.infer_objects() if rows.ndim == 1 else rows
+
+
+def _is_estimator(model: Any) -> bool:
+    """Of scikit-learn, or with its interface and no other."""
+    methods = hasattr(model, "predict") or hasattr(model, "predict_proba")
+    return _is(model, "sklearn.base", "BaseEstimator") or (methods and not callable(model))
 
 
 def _is(x: Any, module: str, name: str) -> bool:

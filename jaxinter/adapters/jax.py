@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen, nnx
 
 from jaxinter import _arrays
-from jaxinter.adapters.model import CALL, Measure, Model
+from jaxinter.adapters.model import CALL, Measure, Model, logits_of, one_row
 from jaxinter.assemble import masked_inputs
 
 
@@ -33,6 +33,8 @@ class JaxModel(Model):
         leaves = [p for p in jax.tree.leaves(self.parameters) if hasattr(p, "dtype")]
         floats = [p.dtype for p in leaves if jnp.issubdtype(p.dtype, jnp.floating)]
         self.dtype = floats[0] if floats else None
+        device = next(filter(None, map(_arrays.device_of, leaves)), jax.devices()[0])
+        self.on_cpu = device.platform == "cpu"
 
     def place(self, x: Any) -> jax.Array:
         x = _arrays.as_jax(CALL, "x", x)
@@ -48,24 +50,29 @@ class JaxModel(Model):
         return _outputs(self.apply, self.parameters, inputs)
 
     def first(self, x: Any) -> tuple[jax.Array, int]:
-        return self.forward(x[None]), _row_bytes(self.apply, self.parameters, x)
+        return self.forward(one_row(x)), _row_bytes(self.apply, self.parameters, x)
 
     def worth(
         self, x: Any, players: np.ndarray, baseline: Any, measure: Measure, target: Any
     ) -> Callable[[np.ndarray], Any]:
         marginal = baseline.ndim > x.ndim
-        target = None if isinstance(target, str) else target
-        fixed = x, baseline, jnp.asarray(players, jnp.int32), target
+        at = jnp.asarray(0 if target in (None, "all") else target, jnp.int32)
+        fixed = x, baseline, jnp.asarray(players, jnp.int32), at
         program = partial(_worth, self.apply, measure, marginal, self.parameters)
         return lambda masks: program(masks, *fixed)
 
     def gradient_value(self, measure: Measure, target: Any) -> Callable[[Any], Any]:
-        return lambda inputs: measure(_outputs(self.apply, self.parameters, inputs), target)
+        return lambda inputs: _measured(self.apply, measure, self.parameters, inputs, target)
 
 
 @partial(jax.jit, static_argnums=0)
 def _outputs(apply: Any, parameters: Any, inputs: Any) -> jax.Array:
-    return apply(parameters, inputs)
+    return logits_of(apply(parameters, inputs))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _measured(apply: Any, measure: Measure, parameters: Any, inputs: Any, target: Any) -> Any:
+    return measure(logits_of(apply(parameters, inputs)), target)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -81,7 +88,8 @@ def _worth(
     target: Any,
 ) -> jax.Array:
     def of(row: Any) -> Any:
-        return measure(apply(parameters, masked_inputs(masks, x, row, players)), target)
+        inputs = masked_inputs(masks, x, row, players)
+        return _measured(apply, measure, parameters, inputs, target)
 
     return jax.lax.map(of, baseline).mean(axis=0) if marginal else of(baseline)
 
@@ -90,9 +98,9 @@ def _row_bytes(apply: Any, parameters: Any, x: Any) -> int:
     """All that a row computes, as if nothing were freed or fused: by abstract evaluation."""
 
     def held(rows: int) -> int:
-        inputs = jax.ShapeDtypeStruct((rows, *x.shape), x.dtype)
-        program = jax.make_jaxpr(partial(apply, parameters))(inputs)
-        return _bytes(program.jaxpr) + rows * x.nbytes
+        inputs = jax.tree.map(lambda a: jax.ShapeDtypeStruct((rows, *a.shape), a.dtype), x)
+        program = _outputs.trace(apply, parameters, inputs).jaxpr  # kept from sample to sample
+        return _bytes(program.jaxpr) + rows * sum(a.nbytes for a in jax.tree.leaves(x))
 
     return max(held(2) - held(1), 1)
 
@@ -169,7 +177,12 @@ def _apply(model: Any) -> tuple[Any, Any]:
         graph, state = nnx.split(copy)
         return _Nnx(graph), state
     if isinstance(model, linen.Module):
-        module, variables = model.unbind()  # raises where there are no variables
+        if model.scope is None:
+            raise ValueError(
+                f"{CALL}: model of flax linen must be (module, variables), or bound to them; got "
+                f"{type(model).__name__} without variables"
+            )
+        module, variables = model.unbind()
         return _Linen(module), variables
     return _Plain(model), ()
 

@@ -4,6 +4,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,13 @@ class Measure:
         """Outputs ``[m]``, ``[m, classes]`` (anything for a function) to ``[m]``, ``[m, k]``."""
         if callable(self.output):
             return self.output(outputs)
-        outputs = outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
-        if outputs.ndim not in (1, 2):
+        if len(shape_of(outputs)) not in (1, 2):
             raise ValueError(
-                f"{CALL}: the model must give [m] or [m, outputs]; got {tuple(outputs.shape)}. "
-                "Pass output=, a function that makes one of it"
+                f"{CALL}: the model must give [m] or [m, outputs]; got "
+                f"{shape_of(outputs) or type(outputs).__name__}. Pass output=, a function that "
+                "makes one of it (and x without a batch axis)"
             )
+        outputs = outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
         pair = self.kind == "pair"
         output = self.output or ("logit" if pair else "log-odds")
         if self.output is None and (outputs.ndim == 1 or self.scores == "values"):
@@ -72,15 +74,53 @@ class Measure:
         if outputs.ndim == 1:  # one logit of two classes
             if output == "value":
                 return outputs
-            outputs = _stack(0 * outputs, outputs)
+            outputs = _both_classes(outputs, self.scores)
+        if self.scores == "probabilities" and output == "probability":
+            output = "value"
         if self.scores == "probabilities" and output != "value":
-            outputs = _log(outputs)
+            with np.errstate(divide="ignore"):  # log 0
+                outputs = np.log(outputs)
         measure = logit if output == "value" else MEASURES[output]
         if pair and measure is logit:
-            return class_difference(outputs, target[0], target[1])
-        if pair:
-            return measure(outputs, target[0]) - measure(outputs, target[1])
-        return measure(outputs, "all" if self.kind == "all" else target)
+            worths = class_difference(outputs, target[0], target[1])
+        elif pair:
+            worths = measure(outputs, target[0]) - measure(outputs, target[1])
+        else:
+            worths = measure(outputs, "all" if self.kind == "all" else target)
+        known = (
+            self.scores != "probabilities" or np.isnan(outputs).any()
+        )  # then evaluate says where
+        if not known and not np.isfinite(worths).all():
+            raise ValueError(
+                f"{CALL}: output {output!r} is infinite where the model gives a probability of "
+                'exactly 0 or 1. Pass output="probability"'
+            )
+        return worths
+
+
+def logits_of(outputs: Any) -> Any:
+    """The array in what a network gives: itself, its logits, the first of several."""
+    if isinstance(outputs, Mapping) and "logits" in outputs:
+        return outputs["logits"]
+    if getattr(outputs, "logits", None) is not None:
+        return outputs.logits
+    return outputs[0] if isinstance(outputs, (tuple, list)) and outputs else outputs
+
+
+def shape_of(outputs: Any) -> tuple[int, ...]:
+    return tuple(getattr(outputs, "shape", ()))
+
+
+def host(x: Any) -> np.ndarray:
+    """x as numpy, on whatever device it is."""
+    return np.asarray(_arrays.to_numpy(CALL, "x", x.detach().cpu() if _arrays.is_torch(x) else x))
+
+
+def one_row(x: Any) -> Any:
+    """A batch of x alone, in memory of its own: a model may write to its inputs."""
+    if isinstance(x, Mapping):
+        return {name: one_row(array) for name, array in x.items()}
+    return x[None].clone() if _arrays.is_torch(x) else x[None].copy()
 
 
 class Model:
@@ -92,7 +132,9 @@ class Model:
 
     scores = "logits"
     channels = "last"  # where images have them
-    column_names: tuple[str, ...] | None = None
+    column_names: tuple[Any, ...] | None = None  # where x is of a table
+    classes: Mapping[str, int] = MappingProxyType({})  # by name, where they have names
+    on_cpu = True
     digest: Any = ()  # of what besides x and baseline tells one sample from another
 
     def __init__(self, function: Callable[[Any], Any] | None = None, scores: str = "logits"):
@@ -102,13 +144,19 @@ class Model:
         """x where and as the network wants its inputs."""
         return _arrays.to_numpy(CALL, "x", x)
 
+    def numbered(self, target: Any) -> Any:
+        """A target with its classes' names replaced by their numbers."""
+        if isinstance(target, tuple):
+            return tuple(map(self.numbered, target))
+        return self.classes.get(target, target) if isinstance(target, str) else target
+
     def forward(self, inputs: Any) -> Any:
         assert self.function is not None
-        return self.function(inputs)
+        return logits_of(self.function(inputs))
 
     def first(self, x: Any) -> tuple[Any, int]:
         """The outputs for x alone, ``[1, ...]``, and the bytes that a row takes; 0: not known."""
-        return self.forward(x[None]), 0
+        return self.forward(one_row(x)), 0
 
     def worth(
         self, x: Any, players: np.ndarray, baseline: Any, measure: Measure, target: Any
@@ -146,28 +194,34 @@ def array_value_function(
     player_names: Any,
 ) -> ValueFunction:
     """`value_function` for an input that is one array."""
+    if isinstance(x, Mapping) or type(x).__module__.startswith("PIL."):
+        raise TypeError(
+            f"{CALL}: x must be one array, made ready as the model takes it; got {type(x).__name__}"
+        )
     x = model.place(x)
     outputs, row_bytes = model.first(x)
-    measure, target = read_target(outputs, target, output, model.scores)
+    measure, target = read_target(outputs, model.numbered(target), output, model.scores)
     channels = channels or model.channels
     seats, names = _players(model, x, players, channels, seed, measure, target)
-    fill = _baseline(model, x, seats, baseline, channels, measure, target)
-    if background == "mask":
-        x = _where(seats < 0, fill, x)
-    elif background != "keep":
-        raise ValueError(f'{CALL}: background must be "keep" or "mask"; got {background!r}')
     n = n_players(CALL, seats)
+    fill = _baseline(model, x, seats, baseline, channels, measure, target)
+    if background not in ("keep", "mask"):
+        raise ValueError(f'{CALL}: background must be "keep" or "mask"; got {background!r}')
+    kept = background == "keep"  # else it belongs to one more player, who is never there
+    given = model.worth(x, seats if kept else np.where(seats < 0, n, seats), fill, measure, target)
     names = tuple(map(str, player_names)) if player_names is not None else names
     if names is not None and len(names) != n:
         raise ValueError(f"{CALL}: player_names must be {n}, one a player; got {len(names)}")
+    said = output if isinstance(output, str) else ""
     return ValueFunction(
-        model.worth(x, seats, fill, measure, target),
+        given if kept else lambda masks: given(np.pad(masks, ((0, 0), (0, 1)))),
         n,
         names,
         seats,
         target,
         row_bytes,
-        key(x, seats, fill, target, output if isinstance(output, str) else "", model.digest),
+        model.on_cpu,
+        key(x, seats, fill, background, target, said, model.digest),
     )
 
 
@@ -177,11 +231,13 @@ def read_target(outputs: Any, target: Any, output: Any, scores: str) -> tuple[Me
         raise ValueError(
             f"{CALL}: output must be a function or one of {[*MEASURES, 'value']}; got {output!r}"
         )
-    shape = tuple(outputs.shape)
+    shape = shape_of(outputs)
     if callable(output):
         return Measure(output, scores), None
+    if hasattr(target, "item") and np.ndim(target) == 0:
+        target = target.item()
     if len(shape) == 1 or shape[1:] == (1,):
-        if not isinstance(target, str) and target not in (None, 1):
+        if target not in (None, 1, "predicted", "all"):
             raise ValueError(
                 f"{CALL}: target must be left out for a model of one output; got {target!r}"
             )
@@ -192,8 +248,7 @@ def read_target(outputs: Any, target: Any, output: Any, scores: str) -> tuple[Me
     if isinstance(target, str) and target in ("predicted", "all"):
         if target == "all" or (output is None and scores == "values"):
             return Measure(output, scores, "all"), "all"
-        host = outputs.detach().cpu() if _arrays.is_torch(outputs) else outputs
-        return Measure(output, scores, "class"), int(host[0].argmax())
+        return Measure(output, scores, "class"), int(host(outputs)[0].argmax())
     pair = isinstance(target, tuple) and len(target) == 2
     chosen = target if pair else (target,)
     if not all(isinstance(c, (int, np.integer)) and 0 <= c < classes for c in chosen):
@@ -211,8 +266,7 @@ def key(*parts: Any) -> str:
     digest = hashlib.sha256()
     for part in parts:
         if hasattr(part, "shape"):
-            part = part.detach().cpu() if _arrays.is_torch(part) else part
-            array = np.asarray(_arrays.to_numpy(CALL, "x", part))
+            array = host(part)
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         else:
@@ -235,28 +289,33 @@ def _players(
     if isinstance(players, Mapping):
         if len(shape) != 1:
             raise ValueError(f"{CALL}: groups of players are of columns; x has shape {shape}")
-        return columns(shape[0], players), tuple(map(str, players))
+        at = {name: i for i, name in enumerate(model.column_names or ())}
+        groups = [[at.get(c, c) for c in group] for group in players.values()]
+        unknown = [c for group in groups for c in group if isinstance(c, str)]
+        if unknown:
+            raise ValueError(f"{CALL}: players must name columns of {list(at)}; got {unknown[0]!r}")
+        return columns(shape[0], groups), tuple(map(str, players))
     if not isinstance(players, str):
         seats = _arrays.to_numpy(CALL, "players", players)
-        if seats.ndim == 2 and len(shape) == 3 and seats.shape != shape:
-            seats = label_map(seats, shape, background=range(-9, 0), channels=channels)
+        seats = seats.astype(np.int64) if seats.dtype.kind == "u" else seats
+        if len(shape) == 3 and seats.shape == (shape[:2] if channels == "last" else shape[1:]):
+            seats = np.where(seats < 0, BACKGROUND, seats)
+            seats = label_map(seats, shape, background=BACKGROUND, channels=channels)
         _checks.broadcasts(CALL, "players", seats.shape, shape, "x")
         return np.broadcast_to(seats, shape), None
     choice = read_choice(CALL, players)
     if choice.of == "columns":
         if len(shape) != 1:
             raise ValueError(f'{CALL}: players "columns" need an input of one axis; got {shape}')
-        return columns(shape[0]), model.column_names
+        names = model.column_names
+        return columns(shape[0]), None if names is None else tuple(map(str, names))
     if choice.grid is None:
         raise ValueError(f"{CALL}: players {players!r} need a text and a tokenizer")
     if choice.rule == "brightest":
-        host = x.detach().cpu() if _arrays.is_torch(x) else x
-        seats = brightest_patches(host, choice.grid, choice.k, channels=channels)
+        seats = brightest_patches(host(x), choice.grid, choice.k, channels=channels)
     elif choice.rule == "gradients":
-        value = model.gradient_value(measure, target)
-        ig = integrated_gradients(value, x)
-        ig = ig.detach().cpu() if _arrays.is_torch(ig) else ig
-        seats = brightest_patches(ig, choice.grid, choice.k, channels=channels)
+        ig = integrated_gradients(_gradient_value(model, measure, target), x)
+        seats = brightest_patches(host(ig), choice.grid, choice.k, channels=channels)
     elif choice.rule == "random":
         seats = random_patches(shape, choice.grid, choice.k, seed=seed, channels=channels)
     else:
@@ -277,48 +336,46 @@ def _baseline(
 ) -> Any:
     """What replaces absent players, as x's kind: broadcasts to x, or has an axis of rows before."""
     if isinstance(baseline, str):
-        name, _, number = baseline.partition(":")
+        name, _, step = baseline.partition(":")
         if name == "zero":
             baseline = 0.0
         elif name == "mean" and x.ndim >= 2:
-            host = x.detach().cpu() if _arrays.is_torch(x) else x
-            host = _arrays.to_numpy(CALL, "x", host)
-            baseline = host.mean() if x.ndim == 2 else mean_colour(host, channels=channels)
-        elif name == "tau" and number:
-            return tau_step(x, float(number))
+            pixels = host(x)
+            baseline = pixels.mean() if x.ndim == 2 else mean_colour(pixels, channels=channels)
+        elif name == "tau" and step.replace(".", "", 1).isdecimal():
+            return tau_step(x, float(step))
         elif name == "learned":
-            value = model.gradient_value(measure, target)
-            return learned_baseline(value, x, seats, 0 * x)
+            return learned_baseline(_gradient_value(model, measure, target), x, seats, 0 * x)
         else:
             raise ValueError(
                 f'{CALL}: baseline must be a number, an array, "zero", "mean" (colour, of images), '
                 f'"tau:2" (your step) or "learned"; got {baseline!r}'
             )
     fill = model.place(0.0 if baseline is None else baseline)
+    if not (len(fill) if fill.ndim > x.ndim else 1):
+        raise ValueError(f"{CALL}: baseline must hold at least one row; got none")
     if fill.ndim != x.ndim + 1 or fill.shape[1:] != x.shape:
         _checks.broadcasts(CALL, "baseline", tuple(fill.shape), tuple(x.shape), "x")
-    return fill
+    dtype, values = _arrays.numpy_dtype(x), host(fill)
+    if dtype.kind in "biu" and not np.array_equal(values.astype(dtype), values):
+        raise ValueError(f"{CALL}: baseline must hold values of x's dtype {dtype}; got {baseline}")
+    return fill.to(x.dtype) if _arrays.is_torch(fill) else fill.astype(x.dtype)
 
 
-def _where(condition: np.ndarray, a: Any, b: Any) -> Any:
-    if _arrays.is_torch(b):
+def _gradient_value(model: Model, measure: Measure, target: Any) -> Callable[[Any], Any]:
+    if measure.kind == "all":
+        raise ValueError(
+            f'{CALL}: players by gradients and baseline "learned" need one output; got target "all"'
+        )
+    return model.gradient_value(measure, target)
+
+
+def _both_classes(one: Any, scores: str) -> Any:
+    """The scores of two classes, of which that of the second is given."""
+    if _arrays.is_torch(one):
         import torch
 
-        return torch.where(torch.from_numpy(np.array(condition)).to(b.device), a, b)
-    xp = _arrays.namespace(b)
-    return xp.where(condition, a, b).astype(b.dtype)
-
-
-def _stack(a: Any, b: Any) -> Any:
-    if _arrays.is_torch(a):
-        import torch
-
-        return torch.stack([a, b], dim=-1)
-    return _arrays.namespace(a).stack([a, b], axis=-1)
-
-
-def _log(p: Any) -> Any:
-    if _arrays.is_torch(p):
-        return p.log()
-    with np.errstate(divide="ignore"):  # log 0: refused by the name of its coalition
-        return _arrays.namespace(p).log(p)
+        return torch.stack([torch.zeros_like(one), one], dim=-1)
+    xp = _arrays.namespace(one)
+    other = 1 - one if scores == "probabilities" else xp.zeros_like(one)
+    return xp.stack([other, one], axis=-1)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX Runtime sessions: arrays, or the tokens of a text, in; the first float output out."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,7 @@ import numpy as np
 from jaxinter import _arrays
 from jaxinter.adapters.model import CALL, Model
 
-DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "int64": "int64"}
-DTYPES |= {"int32": "int32", "uint8": "uint8", "bool": "bool"}
+DTYPES = {"float": "float32", "double": "float64"}  # the others go by their own names
 
 
 class OnnxModel(Model):
@@ -32,13 +32,16 @@ class OnnxModel(Model):
                 "classifiers of scikit-learn with zipmap=False)"
             )
         self.output = output or floats[0]
-        if "prob" in self.output.lower():
+        if re.search(r"prob(s|_|$|abilit)", self.output.lower()):
             self.scores = "probabilities"
 
     def place(self, x: Any) -> np.ndarray:
         x = _arrays.to_numpy(CALL, "x", x)
         wanted = self._dtype(next(iter(self.inputs.values())))
-        return x.astype(wanted) if x.dtype.kind == "f" and wanted.kind == "f" else x
+        cast = x.astype(wanted)
+        if wanted.kind != "f" and not np.array_equal(cast, x):
+            raise ValueError(f"{CALL}: x and baseline must hold {wanted}, as the session takes it")
+        return cast
 
     def forward(self, inputs: Any) -> np.ndarray:
         if not isinstance(inputs, Mapping):
@@ -47,9 +50,15 @@ class OnnxModel(Model):
                     f"{CALL}: the session takes {list(self.inputs)}; an array needs one input"
                 )
             inputs = {next(iter(self.inputs)): inputs}
+        if "token_type_ids" in self.inputs and "input_ids" in inputs:
+            inputs = {"token_type_ids": 0 * inputs["input_ids"], **inputs}
         missing = set(self.inputs) - set(inputs)
         if missing:
             raise ValueError(f"{CALL}: the session wants {sorted(missing)} besides {list(inputs)}")
+        if "attention_mask" not in self.inputs and not np.all(inputs.get("attention_mask", 1)):
+            raise ValueError(
+                f"{CALL}: baseline must be a token: the session takes no attention_mask"
+            )
         feed = {
             name: np.ascontiguousarray(inputs[name], self._dtype(i))
             for name, i in self.inputs.items()
@@ -68,10 +77,12 @@ class OnnxModel(Model):
         ]
         return np.concatenate(one_by_one)
 
-    def first(self, x: Any) -> tuple[np.ndarray, int]:
-        batch = {k: v[None] for k, v in x.items()} if isinstance(x, Mapping) else x[None]
-        return self.forward(batch), 0
-
     @staticmethod
     def _dtype(i: Any) -> np.dtype:
-        return np.dtype(DTYPES[i.type.removeprefix("tensor(").removesuffix(")")])
+        name = i.type.removeprefix("tensor(").removesuffix(")")
+        try:
+            return np.dtype(DTYPES.get(name, name))
+        except TypeError as error:
+            raise ValueError(
+                f"{CALL}: the session must take tensors of numbers; input {i.name!r} is {i.type}"
+            ) from error

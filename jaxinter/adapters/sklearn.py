@@ -21,8 +21,8 @@ class SklearnModel(Model):
     """
 
     def __init__(self, estimator: Any, method: str | None = None):
-        names = [method] if method else list(METHODS)
-        found = next((name for name in names if hasattr(estimator, name)), None)
+        asked = [name for name in METHODS if method in (None, name)]
+        found = next((name for name in asked if hasattr(estimator, name)), None)
         if found is None:
             raise ValueError(
                 f"{CALL}: layer must name one of {', '.join(METHODS)} that the estimator has; got "
@@ -33,11 +33,18 @@ class SklearnModel(Model):
             )
         super().__init__(getattr(estimator, found), METHODS[found])
         fitted = getattr(estimator, "feature_names_in_", None)
-        self.column_names = None if fitted is None else tuple(map(str, fitted))
+        self.column_names = None if fitted is None else tuple(fitted)
+        names = getattr(estimator, "classes_", ())
+        self.classes = {name: i for i, name in enumerate(names) if isinstance(name, str)}
         self.frame: Any = None  # the rows of x and of the baseline, where x is of a data frame
 
     def place(self, x: Any) -> np.ndarray:
         x = _arrays.to_numpy(CALL, "x", x)
+        if x.dtype.kind not in "biuf":
+            raise TypeError(
+                f"{CALL}: x and baseline must hold numbers, or be rows of data frames; got dtype "
+                f"{x.dtype}"
+            )
         return x if x.dtype == np.float32 else x.astype(np.float64)
 
     def forward(self, inputs: Any) -> Any:
@@ -56,21 +63,25 @@ class FrameModel(SklearnModel):
         super().__init__(estimator, method)
         import pandas as pd
 
-        self.column_names = tuple(map(str, row.columns))
-        if baseline is None:
+        self.of_arrays = self.column_names is None and hasattr(estimator, "n_features_in_")
+        self.column_names = tuple(row.columns)
+        if not isinstance(baseline, pd.DataFrame):
             raise ValueError(
-                f"{CALL}: baseline must be given for a row of a data frame: a frame or a series of "
-                "the same columns (the background; its rows are averaged over)"
-            )
-        if isinstance(baseline, pd.Series):
-            baseline = baseline.to_frame().T
-        if not isinstance(baseline, pd.DataFrame) or list(baseline.columns) != list(row.columns):
-            raise ValueError(
-                f"{CALL}: baseline must be a data frame of the columns of x, {list(row.columns)}; "
-                f"got {getattr(baseline, 'columns', type(baseline).__name__)}"
+                f"{CALL}: baseline must be given for a row of a data frame, a frame or a series of "
+                "the same columns (the background; its rows are averaged over); got "
+                f"{type(baseline).__name__}"
             )
         # Row 0 is x, the others are the baseline: one table, so that dtypes and categories agree.
-        self.frame = pd.concat([row, baseline], ignore_index=True).astype(row.dtypes)
+        self.frame = pd.concat([row, baseline], ignore_index=True)
+        for name, dtype in row.dtypes.items():
+            if isinstance(dtype, pd.CategoricalDtype):
+                others = set(self.frame[name].dropna()) - set(dtype.categories)
+                if others:
+                    raise ValueError(
+                        f"{CALL}: baseline must hold categories of x; those of column {name!r} are "
+                        f"{list(dtype.categories)}; got {others.pop()!r}"
+                    )
+                self.frame[name] = self.frame[name].astype(dtype)
         self.digest = pd.util.hash_pandas_object(self.frame).to_numpy()
 
     def place(self, x: Any) -> np.ndarray:
@@ -80,11 +91,13 @@ class FrameModel(SklearnModel):
         import pandas as pd
 
         assert self.function is not None
-        taken = {
-            name: self.frame[name].array.take(inputs[:, j])
-            for j, name in enumerate(self.frame.columns)
-        }
-        return np.asarray(self.function(pd.DataFrame(taken)))
+        taken = pd.DataFrame(
+            {
+                name: self.frame[name].array.take(inputs[:, j])
+                for j, name in enumerate(self.frame.columns)
+            }
+        )
+        return np.asarray(self.function(taken.to_numpy() if self.of_arrays else taken))
 
     def worth(
         self, x: Any, players: np.ndarray, baseline: Any, measure: Measure, target: Any
@@ -92,9 +105,9 @@ class FrameModel(SklearnModel):
         rows = range(1, len(self.frame))
 
         def worth(masks: np.ndarray) -> Any:
-            total = 0.0
-            for row in rows:
-                total = total + measure(self.forward(masked_inputs(masks, x, row, players)), target)
-            return total / len(rows)
+            worths = [
+                measure(self.forward(masked_inputs(masks, x, row, players)), target) for row in rows
+            ]
+            return sum(worths) / len(rows)
 
         return worth

@@ -6,14 +6,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxinter import _arrays
-from jaxinter.adapters.model import CALL, Model, key, read_target
+from jaxinter.adapters.model import CALL, Model, host, key, read_target, shape_of
 from jaxinter.assemble import masked_inputs
 from jaxinter.players import BACKGROUND, read_choice, token_players, word_spans
 from jaxinter.value_fn import ValueFunction
 
-# In this order, the first that the tokenizer has stands for an absent word.
-REPLACEMENTS = ("mask", "unk", "pad", "eos")
+# In this order, the first that the tokenizer has stands for an absent word. Their usual texts, for
+# the library tokenizers, which does not say what a token is for.
+REPLACEMENTS = {
+    "mask": ("[MASK]", "<mask>"),
+    "unk": ("[UNK]", "<unk>"),
+    "pad": ("[PAD]", "<pad>"),
+    "eos": ("</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>"),
+}
 
 
 class Tokens(NamedTuple):
@@ -47,12 +52,16 @@ def text_value_function(
     spans = _spans(text, tokens, players, seed, tokens.offsets[masked_at])
     seats = token_players(tokens.offsets, spans)
     names = [text[a:b] for a, b in spans] if player_names is None else player_names
+    if len(names) != len(spans):
+        raise ValueError(
+            f"{CALL}: player_names must be {len(spans)}, one a player; got {len(names)}"
+        )
     rule = _rule(model, tokenizer, tokens, seats, baseline)
 
     def outputs_of(masks: np.ndarray) -> Any:
         inputs, kept = rule(masks)
         logits = model.forward({name: model.place(array) for name, array in inputs.items()})
-        if logits.ndim != 3:
+        if len(shape_of(logits)) != 3:
             return logits
         if len(masked_at) > 1:
             raise ValueError(
@@ -63,17 +72,19 @@ def text_value_function(
 
     everyone = np.ones((1, len(spans)), bool)
     first = outputs_of(everyone)
+    target = model.numbered(target)
     if isinstance(target, str) and target not in ("predicted", "all"):
         target = _token(tokenizer, target)
     measure, target = read_target(first, target, output, model.scores)
     row = {name: model.place(array)[0] for name, array in rule(everyone)[0].items()}
     return ValueFunction(
-        lambda masks: _host(measure(outputs_of(masks), target)),
+        lambda masks: host(measure(outputs_of(masks), target)),
         len(spans),
         tuple(map(str, names)),
         seats,
         target,
         model.first(row)[1],
+        model.on_cpu,
         key(tokens.ids, seats, repr(baseline), target, output if isinstance(output, str) else ""),
     )
 
@@ -125,7 +136,8 @@ def _rule(
         del inputs["input_ids"]
         return inputs, kept
 
-    if baseline in ("mean", "zero"):
+    rule = baseline if isinstance(baseline, str) else ""
+    if rule in ("mean", "zero"):
         embedding = getattr(getattr(model, "module", None), "get_input_embeddings", lambda: None)()
         if embedding is None:
             raise ValueError(
@@ -134,11 +146,11 @@ def _rule(
             )
         x = embedding(model.place(ids)).detach()
         # Over the players' tokens: paper 002, appendix J.3.
-        fill = x[np.flatnonzero(seats >= 0)].mean(0) if baseline == "mean" else 0 * x[0]
+        fill = x[np.flatnonzero(seats >= 0)].mean(0) if rule == "mean" else 0 * x[0]
         return embedded
-    if baseline == "hide":
+    if rule == "hide":
         return hidden
-    if baseline == "drop":
+    if rule == "drop":
         pad = _special(tokenizer, "pad") or 0  # what stands there is hidden by the attention mask
         return dropped
     token = _replacement(tokenizer, baseline)
@@ -148,7 +160,12 @@ def _rule(
 def _replacement(tokenizer: Any, baseline: Any) -> int:
     if isinstance(baseline, (int, np.integer)):
         return int(baseline)
-    names = REPLACEMENTS if baseline is None else (baseline,)
+    if not isinstance(baseline, (str, type(None))):
+        raise TypeError(
+            f"{CALL}: baseline of a text must be a token (text or id), or a name; got "
+            f"{type(baseline).__name__}"
+        )
+    names = list(REPLACEMENTS) if baseline is None else [baseline]
     for name in names:
         found = _special(tokenizer, name) if name in REPLACEMENTS else _token(tokenizer, name)
         if found is not None:
@@ -175,7 +192,7 @@ def _spans(
             )
         return [(a, b) for a, b in spans if not any(a < end and b > start for start, end in holes)]
     chosen = list(players)
-    if chosen and all(isinstance(c, (tuple, list)) and len(c) == 2 for c in chosen):
+    if chosen and all(np.shape(c) == (2,) and not isinstance(c[0], str) for c in chosen):
         return [(int(a), int(b)) for a, b in chosen]
     return word_spans(text, chosen)
 
@@ -184,9 +201,11 @@ def _tokenize(tokenizer: Any, text: str) -> Tokens:
     """Of a fast tokenizer of transformers, or of the library tokenizers."""
     if hasattr(tokenizer, "encode") and hasattr(tokenizer, "token_to_id"):
         found = tokenizer.encode(text)
-        count = sum(found.attention_mask)  # without what it was padded with
-        ids, offsets = np.array(found.ids[:count]), np.array(found.offsets[:count])
-        return Tokens(ids, offsets, {"token_type_ids": np.array(found.type_ids[:count])})
+        real = np.array(found.attention_mask, bool)  # without what it was padded with
+        ids, offsets, types = (
+            np.array(a)[real] for a in (found.ids, found.offsets, found.type_ids)
+        )
+        return Tokens(ids, offsets, {"token_type_ids": types} if types.any() else {})
     try:
         found = tokenizer(text, return_offsets_mapping=True)
     except (NotImplementedError, TypeError) as error:
@@ -201,32 +220,20 @@ def _tokenize(tokenizer: Any, text: str) -> Tokens:
 def _special(tokenizer: Any, name: str) -> int | None:
     """The id of the tokenizer's mask, unk, pad or eos token."""
     if hasattr(tokenizer, "token_to_id"):
-        for text in (
-            f"[{name.upper()}]",
-            f"<{name}>",
-            f"<|{name}|>",
-            "</s>" if name == "eos" else "",
-        ):
-            if text and tokenizer.token_to_id(text) is not None:
-                return tokenizer.token_to_id(text)
-        return None
+        found = map(tokenizer.token_to_id, REPLACEMENTS[name])
+        return next((i for i in found if i is not None), None)
     return getattr(tokenizer, f"{name}_token_id", None)
 
 
 def _token(tokenizer: Any, text: str) -> int:
     """The id of one token, as text."""
-    if hasattr(tokenizer, "token_to_id"):
-        found = tokenizer.token_to_id(text)
-        ids = [] if found is None else [found]
-    else:
-        known = tokenizer.get_vocab()
-        ids = [known[text]] if text in known else tokenizer.encode(text, add_special_tokens=False)
-    if len(ids) != 1:
+    known = tokenizer.get_vocab()
+    if text in known:
+        return int(known[text])
+    found = tokenizer.encode(text, add_special_tokens=False)
+    ids = getattr(found, "ids", found)
+    if len(ids) != 1 or ids[0] == _special(tokenizer, "unk"):
         raise ValueError(
-            f"{CALL}: {text!r} must be one token; the tokenizer makes {len(ids)} of it"
+            f"{CALL}: {text!r} must be one token; the tokenizer makes {len(ids)} of it, ids {ids}"
         )
     return int(ids[0])
-
-
-def _host(worths: Any) -> Any:
-    return worths.detach().cpu() if _arrays.is_torch(worths) else worths

@@ -3,17 +3,19 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
 import torch
 
 from jaxinter import _arrays
-from jaxinter.adapters.model import CALL, Measure, Model
+from jaxinter.adapters.model import CALL, Measure, Model, logits_of, one_row
 from jaxinter.assemble import masked_inputs
 
 # The outputs of all leaf modules of one row, and as much again for what lies between them.
 ROW_BYTES_FACTOR = 2
+TYPES = "token_type_ids"
 
 
 class TorchModel(Model):
@@ -28,10 +30,12 @@ class TorchModel(Model):
     def __init__(self, function: Any, layer: str | None = None):
         super().__init__(function)
         self.module = function if isinstance(function, torch.nn.Module) else None
+        self.classes = getattr(getattr(function, "config", None), "label2id", None) or {}
         tensors = self.module.parameters() if self.module is not None else ()
         weights = next((p for p in tensors if p.is_floating_point()), None)
         self.device = weights.device if weights is not None else None
         self.dtype = weights.dtype if weights is not None else None
+        self.on_cpu = self.device is None or self.device.type == "cpu"
         self.layer = None
         if layer is not None:
             layers = dict(self.module.named_modules()) if self.module is not None else {}
@@ -52,25 +56,33 @@ class TorchModel(Model):
     def features(self, x: Any) -> torch.Tensor:
         """What the layer gives for one input: x of the rest of the network."""
         assert self.layer is not None
-        self._input = self.place(x)[None]
-        found: list[torch.Tensor] = []
+        self._input = one_row(self.place(x))
+        found: list[Any] = []
+
+        def keep(module: torch.nn.Module, args: Any, out: Any) -> None:
+            found.append(out.clone() if isinstance(out, torch.Tensor) else out)
+
         with self._inference():
-            handle = self.layer.register_forward_hook(lambda m, args, out: found.append(out))
+            handle = self.layer.register_forward_hook(keep)
             try:
-                self._run(self._input)
+                self._run(self._input.clone())
             finally:
                 handle.remove()
         if len(found) != 1 or not isinstance(found[0], torch.Tensor):
-            raise ValueError(f"{CALL}: layer must run once and give one tensor; ran {len(found)}")
-        features = found[0][0].clone()
+            gave = ", ".join(type(out).__name__ for out in found)
+            raise ValueError(
+                f"{CALL}: layer must run once and give one tensor; ran {len(found)} times"
+                + (f" and gave {gave}. Name a layer within it" if found else "")
+            )
+        features = found[0][0].clone()  # no inference tensor: gradients may be taken of it
         self._rows = self._fewest_rows(features)
         return features
 
-    def forward(self, inputs: Any) -> torch.Tensor:
+    def forward(self, inputs: Any) -> Any:
         with self._inference():
             return self._from_layer(inputs) if self.layer is not None else self._run(inputs)
 
-    def first(self, x: Any) -> tuple[torch.Tensor, int]:
+    def first(self, x: Any) -> tuple[Any, int]:
         held = 0
 
         def count(module: torch.nn.Module, args: Any, out: Any) -> None:
@@ -80,34 +92,33 @@ class TorchModel(Model):
 
         modules = self.module.modules() if self.module is not None else ()
         handles = [
-            m.register_forward_hook(count) for m in modules if not any(True for _ in m.children())
+            m.register_forward_hook(count)
+            for m in modules
+            if not list(m.children()) and not isinstance(m, torch.jit.ScriptModule)  # has no hooks
         ]
-        batch = {k: v[None] for k, v in x.items()} if isinstance(x, Mapping) else x[None]
+        batch = one_row(x)
         try:
             outputs = self.forward(batch)
         finally:
             for handle in handles:
                 handle.remove()
-        tensors = batch.values() if isinstance(batch, Mapping) else (batch,)
-        held += sum(t.nbytes for t in tensors) + outputs.nbytes
+        held += sum(t.nbytes for t in (x.values() if isinstance(x, Mapping) else (x,)))
+        held += getattr(outputs, "nbytes", 0)
         return outputs, ROW_BYTES_FACTOR * held if handles else 0
 
     def worth(
         self, x: Any, players: np.ndarray, baseline: Any, measure: Measure, target: Any
     ) -> Callable[[np.ndarray], Any]:
         rows = baseline if baseline.ndim > x.ndim else [baseline]
-        buffer = torch.empty((0, *x.shape), dtype=x.dtype)  # used again by each call
 
         def worth(masks: np.ndarray) -> torch.Tensor:
-            nonlocal buffer
-            if x.is_cpu and len(buffer) < len(masks):
-                buffer = torch.empty((len(masks), *x.shape), dtype=x.dtype)
             total: Any = 0.0
             with torch.inference_mode():
                 for row in rows:
-                    out = buffer[: len(masks)] if x.is_cpu else None
-                    inputs = masked_inputs(masks, x, row, players, out)
-                    total = total + measure(self.forward(inputs), target)
+                    inputs = masked_inputs(masks, x, row, players)
+                    worths = measure(self.forward(inputs), target)
+                    half = worths.is_floating_point() and worths.dtype.itemsize < 4
+                    total = total + (worths.float() if half else worths)
                 return (total / len(rows)).cpu()
 
         return worth
@@ -116,30 +127,26 @@ class TorchModel(Model):
         def value(inputs: torch.Tensor) -> torch.Tensor:
             with self._eval():
                 run = self._from_layer if self.layer is not None else self._run
-                return measure(run(inputs), target)
+                return measure(run(inputs.clone()), target)  # it may write to its inputs
 
         return value
 
-    def _run(self, inputs: Any) -> torch.Tensor:
+    def _run(self, inputs: Any) -> Any:
         run: Any = self.function
-        out = run(**inputs) if isinstance(inputs, Mapping) else run(inputs)
-        logits = getattr(out, "logits", None)  # of Hugging Face
-        if logits is None and isinstance(out, (tuple, list)) and out:
-            logits = out[0]
-        out = logits if logits is not None else out
-        if not isinstance(out, torch.Tensor):
-            raise TypeError(
-                f"{CALL}: the model must give a tensor, or an object with .logits; got "
-                f"{type(out).__name__}"
-            )
-        return out
+        if not isinstance(inputs, Mapping):
+            return logits_of(run(inputs))
+        # Tokenizers give token types whether or not the model has any.
+        taken = signature(getattr(run, "forward", run)).parameters
+        any_name = any(p.kind is Parameter.VAR_KEYWORD for p in taken.values())
+        known = {k: v for k, v in inputs.items() if any_name or k != TYPES or k in taken}
+        return logits_of(run(**known))
 
-    def _from_layer(self, features: torch.Tensor, rows: int | None = None) -> torch.Tensor:
+    def _from_layer(self, features: torch.Tensor, rows: int | None = None) -> Any:
         """The network with the layer's output replaced; below it, as few rows as it takes."""
         assert self.layer is not None
         assert self._input is not None
         rows = self._rows if rows is None else rows
-        lower = self._input.expand(rows or len(features), *self._input.shape[1:])
+        lower = self._input.repeat(rows or len(features), *[1] * (self._input.ndim - 1))
         handle = self.layer.register_forward_hook(lambda m, args, out: features)
         try:
             return self._run(lower)
@@ -150,12 +157,14 @@ class TorchModel(Model):
         """1 where the network above the layer does not mind that below it ran one row; else 0."""
         probe = torch.stack([features, 0 * features])
         with self._inference():
-            both = self._from_layer(probe, 0)
+            both = self._from_layer(probe.clone(), 0)
             try:
-                quick = self._from_layer(probe, 1)
+                quick = self._from_layer(probe.clone(), 1)
             except Exception:
                 return 0
-        return int(quick.shape == both.shape and torch.allclose(quick, both, rtol=1e-4, atol=1e-5))
+        if not isinstance(both, torch.Tensor) or quick.shape != both.shape:
+            return 0
+        return int(torch.allclose(quick, both, rtol=1e-4, atol=1e-5))
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -165,7 +174,8 @@ class TorchModel(Model):
     @contextmanager
     def _eval(self) -> Iterator[None]:
         """Evaluation mode; each submodule gets its own mode back, whatever happens."""
-        trained = [m for m in self.module.modules() if m.training] if self.module else []
+        modules = () if self.module is None else self.module.modules()  # it may be of length 0
+        trained = [m for m in modules if m.training]
         for module in trained:
             module.training = False
         try:
