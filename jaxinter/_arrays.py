@@ -169,3 +169,10 @@ def gradient(f: Any, at: Any) -> Any:
             leaf = at.detach().clone().requires_grad_()
             return torch.autograd.grad(f(leaf), leaf)[0]
     return jax.grad(f)(at)
+
+
+def as_input(call: str, argument: str, array: Any, x: Any) -> Any:
+    """`array` as x's kind, dtype and device: JAX or torch."""
+    if is_torch(x):
+        return as_torch(call, argument, array).to(x)
+    return as_jax(call, argument, array).astype(x.dtype)

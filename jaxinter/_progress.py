@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The progress bar of everything long: done, rate, time left. On stderr, gone when finished."""
+"""The progress of everything long: done, rate, time left. A bar on stderr, gone when finished."""
 
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -19,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 T = TypeVar("T")
+SECONDS_A_LINE = 30.0
 
 
 class _Rate(ProgressColumn):
@@ -29,7 +32,21 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s")
 
 
-def _bars() -> Progress:
+def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """`items`, with a bar that counts them."""
+    with counter(title, total) as step:
+        for done, item in enumerate(items, 1):
+            yield item
+            step(done)
+
+
+@contextmanager
+def counter(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for work that says itself how much of it is done; in a log, a line now and then."""
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        yield _lines(title, total)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -38,18 +55,23 @@ def _bars() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
-def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
-    """`items`, with a bar that counts them."""
-    with _bars() as bars:
-        yield from bars.track(items, total=total, description=title)
-
-
-@contextmanager
-def counter(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for work that says itself how much of it is done."""
-    with _bars() as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(title, total=total)
         yield lambda done: bars.update(task, completed=done)
+
+
+def _lines(title: str, total: int) -> Callable[[int], None]:
+    began = said = time.monotonic()
+    before: int | None = None  # done by an earlier run: no part of the rate
+
+    def step(done: int) -> None:
+        nonlocal said, before
+        before = done if before is None else before
+        now = time.monotonic()
+        if now - said < SECONDS_A_LINE or done == before:
+            return
+        said, rate = now, (done - before) / (now - began)
+        left = f"{(total - done) / rate:,.0f} s left"
+        print(f"{title}: {done:,} of {total:,}, {rate:,.3g}/s, {left}", file=sys.stderr, flush=True)
+
+    return step

@@ -9,7 +9,7 @@ import numpy as np
 from jaxinter import _arrays, _checks
 from jaxinter.assemble import masked_inputs
 from jaxinter.masks import decode
-from jaxinter.players import as_input, n_players
+from jaxinter.players import n_players
 from jaxinter.transform import mobius, superset_mobius
 
 __all__ = ["learned_baseline", "learned_data_baseline", "mean_colour", "tau_step"]
@@ -101,12 +101,12 @@ def learned_baseline(
     x = x if _arrays.is_torch(x) else _arrays.as_jax(call, "x", x)
     players = _arrays.to_numpy(call, "players", players)
     n = n_players(call, players)
-    b = as_input(call, "start", start, x)
+    b = _arrays.as_input(call, "start", start, x)
     tenth = (x.max() - x.min()) / 10
     if bounds is None:
         low, high = b - tenth, b + tenth
     else:
-        low, high = (as_input(call, "bounds", c, x) for c in bounds)
+        low, high = (_arrays.as_input(call, "bounds", c, x) for c in bounds)
         b = b.clip(low, high)
     span = float((high - low).max())
     best, least = b, np.inf
@@ -120,14 +120,18 @@ def learned_baseline(
         signs[0] = 0.0
         # sum_S |AND(S)| = sum_T c(T) v(T) with c = the transpose of mobius applied to the signs
         c = superset_mobius(signs)
+        parts = [
+            _arrays.as_input(call, "c", part, x)
+            for part in np.split(c, range(CHUNK, 1 << n, CHUNK))
+        ]
         gradient = sum(
             _arrays.gradient(
                 lambda b, masks=masks, part=part: (
-                    value(masked_inputs(masks, x, b, players)) * as_input(call, "c", part, x)
+                    value(masked_inputs(masks, x, b, players)) * part
                 ).sum(),
                 b,
             )
-            for masks, part in zip(_chunks(n), np.split(c, range(CHUNK, 1 << n, CHUNK)))
+            for masks, part in zip(_chunks(n), parts)
         )
         steepest = float(abs(gradient).max())
         if not steepest > 0:
@@ -186,7 +190,7 @@ def learned_data_baseline(
     if len(fns) != len(xs):
         raise ValueError(f"{call}: values must be one of each sample, {len(xs)}; got {len(fns)}")
     rng = np.random.default_rng(seed)
-    b = as_input(call, "start", start, xs)
+    b = _arrays.as_input(call, "start", start, xs)
     speed = 0.0 * b
     for _ in range(epochs):
         for at in rng.permutation(len(xs)).tolist():

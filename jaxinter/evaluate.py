@@ -228,6 +228,11 @@ class _Run:
         assert probe is not None
         self._table_fits(probe)
         path = Path(resume)
+        if path.suffix in (".npz", ".zarr"):
+            raise ValueError(
+                f"evaluate: resume is a file of evaluate's own, of any other name; got {path}. "
+                "evaluate_samples([value_fn], resume=...) makes .npz and .zarr"
+            )
         if not path.exists():
             outputs = probe.shape[1] if probe.ndim == 2 else None
             TableFile.create(path, Layout(self.n, outputs, probe.dtype.name, self.rows), probe)

@@ -298,7 +298,7 @@ def integrated_gradients(
     steps = _checks.count("integrated_gradients", "steps", steps, least=1)
     if not _arrays.is_torch(x):
         x = _arrays.as_jax("integrated_gradients", "x", x)
-    baseline = as_input("integrated_gradients", "baseline", baseline, x)
+    baseline = _arrays.as_input("integrated_gradients", "baseline", baseline, x)
     if _arrays.is_jax(x):
         baseline = jnp.broadcast_to(baseline, x.shape)
     total = 0.0
@@ -350,13 +350,6 @@ def n_players(call: str, players: np.ndarray) -> int:
             f"no element belongs to {sorted(missing)[:5]} of 0 to {n - 1}"
         )
     return n
-
-
-def as_input(call: str, argument: str, array: Any, x: Any) -> Any:
-    """`array` as x's kind, dtype and device: JAX or torch."""
-    if _arrays.is_torch(x):
-        return _arrays.as_torch(call, argument, array).to(x)
-    return _arrays.as_jax(call, argument, array).astype(x.dtype)
 
 
 def _keep(players: np.ndarray, chosen: Any) -> np.ndarray:

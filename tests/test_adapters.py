@@ -13,7 +13,7 @@ import pytest
 from flax import linen, nnx
 
 import jaxinter as ji
-from jaxinter import _progress
+from jaxinter import _native, _progress
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -322,16 +322,17 @@ def test_gradients_choose_and_learn(torch):
     """Integrated gradients choose players, learned baselines are those of `learned_baseline`."""
     weights = np.sin(np.arange(64 * 3)).reshape(64, 3).astype(np.float32)
     x = IMAGE[..., :1].transpose(2, 0, 1).copy()  # [1, 8, 8]
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3), torch.nn.Tanh())
+    run = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3), torch.nn.Tanh())
+    module = torch.nn.Sequential(run, torch.nn.Dropout(0.9)).train()
     in_jax = (lambda w, z: jnp.tanh(z.reshape(len(z), 64) @ w), jnp.asarray(weights))
     options = {"players": "patches:4x4:gradients=3", "target": 1, "channels": "first"}
-    for model, run, place in (
+    for model, network, place in (
         (in_jax, lambda z: in_jax[0](in_jax[1], z), jnp.asarray),
-        (module, module, torch.tensor),
+        (module, run, torch.tensor),
     ):
 
-        def worth(z, run=run):
-            return ji.log_odds(run(z), 1)
+        def worth(z, network=network):
+            return ji.log_odds(network(z), 1)
 
         value_fn = ji.value_function(model, x, **options)
         gradients = np.asarray(ji.integrated_gradients(worth, place(x)))
@@ -339,7 +340,7 @@ def test_gradients_choose_and_learn(torch):
         np.testing.assert_array_equal(value_fn.players, seats)
     value_fn = ji.value_function(module, x, baseline="learned", **options)
     learned = ji.learned_baseline(worth, place(x), seats, 0 * place(x)).numpy()
-    outputs = slow(lambda z: module(place(z)).tolist(), x, seats, learned)
+    outputs = slow(lambda z: run(place(z)).tolist(), x, seats, learned)
     got = ji.evaluate(value_fn)
     np.testing.assert_allclose(got, measured(outputs, "log-odds", 1), rtol=1e-3, atol=1e-4)
     plain = ji.evaluate(ji.value_function(module, x, **options))
@@ -391,6 +392,8 @@ def residual(nn, torch):
                 high = high.reshape(rows, -1)
             elif self.how == "take the rows of the input":
                 high = high[:rows].flatten(1)
+            elif self.how == "give the rows of the input":
+                return self.head(high.flatten(1)).reshape(rows, -1)
             else:
                 high = torch.cat([high.flatten(1), low.flatten(1)], 1)[:, :16]
             return self.head(high)
@@ -451,6 +454,7 @@ class TestTorch:
         assert len(module[0]._forward_hooks) == 1 and not module[2]._forward_hooks
 
     HOWS = ("flatten", "reshape to the rows of the input", "take the rows of the input", "cat")
+    HOWS += ("give the rows of the input",)
 
     @pytest.mark.parametrize("how", HOWS)
     def test_skips_around_the_layer_and_rows_read_below_it(self, how, torch, residual):
@@ -613,6 +617,20 @@ class TestTorch:
         got = ji.evaluate(ji.value_function(nn.Softmax(-1), X.astype(np.float64), output="value"))
         assert got.shape == (32,) and got.dtype == np.float64
 
+    def test_the_kernel_writes_where_the_network_reads(self, torch, monkeypatch):
+        kernel, written, read = _native.masked_inputs, [], []
+
+        def noted(*arguments):
+            written.append(arguments[-1].ctypes.data)
+            kernel(*arguments)
+
+        monkeypatch.setattr(_native, "masked_inputs", noted)
+        module = torch_mlp(torch)
+        value_fn = ji.value_function(module, X)
+        module.register_forward_pre_hook(lambda m, args: read.append(args[0].data_ptr()))
+        ji.evaluate(value_fn, batch_size=8)
+        assert read == written and len(read) == 4
+
     def test_modules_of_odd_kinds(self, torch, nn):
         """One of length 0 (wrappers and containers have one), one that takes no hooks."""
 
@@ -623,7 +641,7 @@ class TestTorch:
         module = Empty(*torch_mlp(torch), nn.Dropout(0.9)).train()
         outputs = slow(lambda z: torch_mlp(torch)(torch.from_numpy(z)).detach(), X, PLAYERS, 0.0)
         assert_explains(module, X, outputs, players=PLAYERS)
-        assert module.training and module[-1].training
+        assert all(m.training for m in module.modules())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             script = torch.jit.script(nn.Sequential(*torch_mlp(torch), nn.Dropout(0.9)).train())

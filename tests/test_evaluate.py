@@ -5,6 +5,7 @@ import builtins
 import gc
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -440,6 +441,18 @@ class TestProgress:
         assert "my network" in capfd.readouterr().err
         ji.evaluate(slowly, 1)
         assert capfd.readouterr().err == ""
+
+    def test_a_log_gets_a_line_now_and_then(self, monkeypatch, capfd):
+        monkeypatch.setattr(_progress, "SECONDS_A_LINE", 0.05)
+
+        def slowly(masks):
+            time.sleep(0.02)
+            return masks.sum(axis=1)
+
+        ji.evaluate(slowly, 5, batch_size=2, progress=True)
+        lines = capfd.readouterr().err.splitlines()
+        assert 2 <= len(lines) <= 7
+        assert all(re.fullmatch(r"evaluating: \d+ of 32, [\d.]+/s, \d+ s left", x) for x in lines)
 
     def test_counts_on_where_a_run_goes_on(self, monkeypatch, tmp_path):
         counted = []

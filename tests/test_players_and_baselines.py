@@ -433,7 +433,7 @@ class TestLearnedBaseline:
         parts = ji.learned_baseline(tanh_network(jnp), x, PLAYERS, start, steps=1)
         np.testing.assert_allclose(parts, whole, atol=1e-5)
 
-    @pytest.mark.parametrize("seed", [4, 6, 9])
+    @pytest.mark.parametrize("seed", [4, 6, 11])
     def test_one_colour_against_a_grid(self, seed):
         """The best of all numbers within the bounds, by brute force, where there is one valley."""
         x = np.random.default_rng(seed).normal(size=5).astype(np.float32)
