@@ -9,7 +9,7 @@ demo: .venv/demo
 	$(BIN)/jaxinter demo
 
 test: .venv/test
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --maxprocesses 4
 
 bench: .venv/test
 	$(BIN)/python bench/bench_transform.py

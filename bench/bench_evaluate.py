@@ -209,7 +209,7 @@ def main() -> None:
     smoke = parser.parse_args().smoke
     print(machine())
     overhead(8 if smoke else 12, 2 if smoke else 15)
-    memory(8 if smoke else 16, [32 << 20] if smoke else [32 << 20, 256 << 20])
+    memory(8 if smoke else 16, [64 << 20] if smoke else [64 << 20, 256 << 20])
     against_shapiq(6 if smoke else 10, 2 if smoke else 31)
 
 

@@ -125,7 +125,7 @@ def _one_of_each(name: str, given: Any) -> bool:
     if name == "target":  # a tuple is a pair of classes
         return isinstance(given, list) or (not isinstance(given, tuple) and np.ndim(given) == 1)
     # Words, numbers and spans are one choice; maps, lists and groups are one of each sample.
-    one = (str,) if name == "player_names" else (str, tuple, int, np.integer)
+    one = (str, int, np.integer, tuple) if name == "players" else (str, int, np.integer)
     many = isinstance(given, (list, tuple)) and len(given) > 0
     return many and not any(isinstance(g, one) for g in given)
 
@@ -139,4 +139,4 @@ def _of_each(samples: int, name: str, given: Any) -> list[Any]:
             f"explain: {name}, given as a list, must be of {samples}, one a sample; got "
             f"{len(given)}"
         )
-    return [g.item() if hasattr(g, "item") and np.ndim(g) == 0 else g for g in given]
+    return list(given)

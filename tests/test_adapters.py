@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: E501 (one row a bad call, however long)
 """Networks of every framework, against a slow loop: one coalition, one element at a time."""
 
 import json
@@ -675,7 +674,7 @@ class TestJax:
     traces = ()
 
     @pytest.mark.parametrize("kind", ["nnx", "linen", "pair", "function"])
-    def test_one_compilation_for_many_samples(self, kind, rng, monkeypatch):
+    def test_one_compilation_for_many_samples(self, kind, rng, monkeypatch, caplog):
         monkeypatch.setattr(TestJax, "traces", [])
 
         def counted(weights, z):
@@ -694,17 +693,20 @@ class TestJax:
             "pair": (counted, weights),
             "function": lambda z: counted(weights, z),
         }[kind]
-        for k, x in enumerate(rng.normal(size=(20, 5)).astype(np.float32)):
-            value_fn = ji.value_function(
-                model, jnp.asarray(x), target=k % CLASSES, baseline=k if k % 2 else k / 2
-            )
-            ji.evaluate(value_fn)
-            if k == 0:
-                once = len(TestJax.traces)
-        assert once == len(TestJax.traces) <= 4
+
+        def explained(model, x, k):
+            baseline = k if k % 2 else k / 2
+            ji.evaluate(ji.value_function(model, x, target=k % CLASSES, baseline=baseline))
+            return len(TestJax.traces)
+
+        xs = jnp.asarray(rng.normal(size=(20, 5)), jnp.float32)
+        with jax.log_compiles():
+            once = explained(model, xs[0], 0)
+            assert {explained(model, x, k) for k, x in enumerate(xs)} == {once}
+        assert len([m for m in caplog.messages if "compilation of jit(_worth)" in m]) == 1
+        assert once <= 4
         if kind == "pair":  # other parameters are arguments too
-            ji.evaluate(ji.value_function((counted, [2 * w for w in weights]), x))
-            assert once == len(TestJax.traces)
+            assert explained((counted, [2 * w for w in weights]), xs[0], 0) == once
 
     @pytest.mark.parametrize("marginal", [False, True])
     def test_one_program_on_the_device(self, marginal):
@@ -946,8 +948,11 @@ class TestTables:
         np.testing.assert_allclose(got, expected)
 
     def test_estimators_by_their_interface(self):
+        seen = set()
+
         class Regression:
             def predict(self, z):
+                seen.add(z.dtype.name)
                 return z.sum(axis=1)
 
         class Classifier:
@@ -958,6 +963,10 @@ class TestTables:
         np.testing.assert_allclose(got, [0, 1, 2, 3])
         got = ji.evaluate(ji.value_function(Classifier(), [0.25], baseline=0.5, target=0))
         np.testing.assert_allclose(got, [0, -np.log(3)], atol=1e-12)
+        assert ji.evaluate(ji.value_function(Regression(), X)).dtype == np.float32
+        assert seen == {"float32", "float64"}
+        with pytest.raises(ValueError, match=r"got nan at coalition 0 \(players \[\] present\)"):
+            ji.explain(Classifier(), [0.25], baseline=np.nan)
 
     def test_other_models_on_frames(self, torch, pandas, frame):
         row = frame[["rooms", "area", "price"]].iloc[[0]]
@@ -1054,6 +1063,11 @@ class TestExplain:
         assert of_groups[1].player_names == ("odd", "even")
         shared = ji.explain(linear, self.ROWS, target=0, player_names=["p", "q", "r", "s"])
         assert shared.player_names == ("p", "q", "r", "s") == shared[2].player_names
+        tuples = [tuple(n) for n in names]
+        again = ji.explain(linear, self.ROWS, players=maps, target=0, player_names=tuples)
+        assert again[2].player_names == ("c", "d")
+        numbers = ji.explain(linear, self.ROWS, target=0, player_names=[3, 1, 4, 1])
+        assert numbers.player_names == ("3", "1", "4", "1")
         found.save(tmp_path / "found.npz")
         loaded = ji.load(tmp_path / "found.npz")
         assert loaded[2].player_names == ("c", "d")
@@ -1071,6 +1085,19 @@ class TestExplain:
             assert ji.explain(of_image, IMAGE, players=players).and_effects.shape == (2,)
         each = ji.explain(of_image, images, players="patches:4x4:random=2")
         assert each[0].player_names == each[1].player_names
+
+    def test_three_calls_in_one(self, torch):
+        def model(z):
+            return torch.from_numpy(of_image(z.numpy()))
+
+        x, options = torch.from_numpy(IMAGE), {"players": "patches:8x8:random=4", "seed": 5}
+        options |= {"channels": "last", "baseline": "mean", "background": "mask", "target": 1}
+        found = ji.explain(model, x, output="logit", noise_ratio=0.1, tol=1e-2, **options)
+        value_fn = ji.value_function(model, x, output="logit", **options)
+        expected = ji.extract(ji.evaluate(value_fn), noise_ratio=0.1, tol=1e-2)
+        np.testing.assert_array_equal(found.effects, expected.effects)
+        assert found.player_names == value_fn.player_names
+        assert np.abs(found.residual).max() > 0
 
     def test_maps_that_broadcast(self, torch):
         """Steps of a sequence, rows of an image: players are said once for each."""
@@ -1217,9 +1244,13 @@ BAD_CALLS = [
 @pytest.mark.parametrize(
     ("call", "exception", "message"), BAD_CALLS, ids=[m for *_, m in BAD_CALLS]
 )
-def test_bad_call(call, exception, message, torch):
+def test_bad_call(call, exception, message, library):
+    class Torch:  # found when it is used
+        def __getattr__(self, name):
+            return getattr(library("torch"), name)
+
     with pytest.raises(exception, match=message):
-        call(torch)
+        call(Torch())
 
 
 # fmt: off

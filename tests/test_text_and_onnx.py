@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: E501 (one row a bad call, however long)
 """Texts of transformers and ONNX Runtime sessions, against masked inputs built by hand."""
 
 import re
@@ -577,10 +576,12 @@ def test_onnx_texts(names, session, tokenizers):
     nodes.append(("ReduceSum", [last, "one"], ["logits"], {"keepdims": 0}))
     constants = {"table": table, "one": np.array([1]), "two": np.array([2])}
     inputs = {name: ("INT64", ["batch", "tokens"]) for name in names}
-    model = session(nodes, inputs, {"logits": ("FLOAT", ["batch", 2])}, constants)
+    nodes.append(("Neg", ["logits"], ["negative"], {}))
+    outputs = dict.fromkeys(("negative", "logits"), ("FLOAT", ["batch", 2]))
+    model = session(nodes, inputs, outputs, constants)
     by_hand = ByHand(tokenizers["transformers"])
     for tokenizer in tokenizers.values():
-        options = {"tokenizer": tokenizer, "target": 0, "output": "logit"}
+        options = {"tokenizer": tokenizer, "target": 0, "output": "logit", "layer": "logits"}
         value_fn = ji.value_function(model, TEXT, **options)
         for s, worth in enumerate(ji.evaluate(value_fn)):
             row = [103 if gone else i for i, gone in zip(by_hand.ids, by_hand.absent(s))]

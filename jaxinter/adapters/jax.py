@@ -56,7 +56,7 @@ class JaxModel(Model):
         self, x: Any, players: np.ndarray, baseline: Any, measure: Measure, target: Any
     ) -> Callable[[np.ndarray], Any]:
         marginal = baseline.ndim > x.ndim
-        at = jnp.asarray(0 if target in (None, "all") else target, jnp.int32)
+        at = jnp.asarray(0 if target in (None, "all") else target)
         fixed = x, baseline, jnp.asarray(players, jnp.int32), at
         program = partial(_worth, self.apply, measure, marginal, self.parameters)
         return lambda masks: program(masks, *fixed)

@@ -87,10 +87,7 @@ class Measure:
             worths = measure(outputs, target[0]) - measure(outputs, target[1])
         else:
             worths = measure(outputs, "all" if self.kind == "all" else target)
-        known = (
-            self.scores != "probabilities" or np.isnan(outputs).any()
-        )  # then evaluate says where
-        if not known and not np.isfinite(worths).all():
+        if self.scores == "probabilities" and not (np.isfinite(worths) | np.isnan(worths)).all():
             raise ValueError(
                 f"{CALL}: output {output!r} is infinite where the model gives a probability of "
                 'exactly 0 or 1. Pass output="probability"'

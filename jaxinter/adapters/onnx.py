@@ -65,7 +65,7 @@ class OnnxModel(Model):
         }
         rows = len(next(iter(feed.values())))
         fixed = next(iter(self.inputs.values())).shape[0]  # a name or None where it is free
-        if not isinstance(fixed, int) or fixed == rows:
+        if not isinstance(fixed, int):
             return self.session.run([self.output], feed)[0]
         if fixed != 1:
             raise ValueError(
