@@ -18,7 +18,7 @@ __all__ = ["explain"]
 
 def explain(
     model: Any,
-    x: Any,
+    x: Any = None,
     *,
     target: Any = "predicted",
     output: str | Callable[[Any], Any] | None = None,

@@ -1253,6 +1253,15 @@ def test_bad_call(call, exception, message, library):
         call(Torch())
 
 
+def test_a_model_that_refuses_its_input_is_heard_with_what_it_got():
+    def model(z):
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no") as heard:
+        ji.explain(model, np.ones(3))
+    assert "a batch of one, float64 (1, 3)" in heard.value.__notes__[0]
+
+
 # fmt: off
 BAD_TABLES = [
     (lambda row, m: ji.explain(m, row), ValueError, r"value_function: baseline must be given for a row of a data frame, .*; got NoneType"),

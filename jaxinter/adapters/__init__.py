@@ -17,7 +17,7 @@ CALL = "value_function"
 
 def value_function(
     model: Any,
-    x: Any,
+    x: Any = None,
     *,
     target: Any = "predicted",
     output: str | Callable[[Any], Any] | None = None,
@@ -42,8 +42,8 @@ def value_function(
         * a transformers model or pipeline, an ONNX Runtime session, any module that takes
           ``input_ids`` and ``attention_mask``: with a text for x, and `tokenizer`;
         * a scikit-learn estimator; an ONNX Runtime session; a function of numpy arrays;
-        * a shapiq Game or Imputer, or a function of masks: then x is None, or for a function the
-          number of players.
+        * a shapiq Game or Imputer, or a `ValueFunction`: then x is left out;
+        * a function of masks: then x is the number of players.
       x: one input without a batch axis: an array, a text, a row of a data frame (Series, or a
         frame of one row).
       target: the class to explain, by its number, or by name where the model knows it (labels of

@@ -196,7 +196,13 @@ def array_value_function(
             f"{CALL}: x must be one array, made ready as the model takes it; got {type(x).__name__}"
         )
     x = model.place(x)
-    outputs, row_bytes = model.first(x)
+    try:
+        outputs, row_bytes = model.first(x)
+    except Exception as error:
+        error.add_note(
+            f"{CALL}: the model was run on x as a batch of one, {x.dtype} {(1, *x.shape)}"
+        )
+        raise
     measure, target = read_target(outputs, model.numbered(target), output, model.scores)
     channels = channels or model.channels
     seats, names = _players(model, x, players, channels, seed, measure, target)
