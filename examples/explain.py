@@ -47,7 +47,7 @@ def sentence(small):
     for ax, baseline in zip(both, ("mask", "drop")):
         value_fn = ji.value_function(model, text, tokenizer=tokenizer, baseline=baseline, target=1)
         result = ji.explain(value_fn, text, **RUN)
-        ji.plot.effects_on_words(value_fn.player_names, result, ax)
+        ji.plot.effects_on_words(text, result, ax)
         empty, full = result.bias, result.reconstruct()[-1]
         ax.set_title(f"absent words: {baseline}; log-odds of praise {empty:+.1f} without any word, "
                      f"{full:+.1f} with all")  # fmt: skip

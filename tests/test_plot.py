@@ -295,6 +295,16 @@ def test_words_that_are_no_players_are_grey_and_words_of_one_player_stay_togethe
     assert len(ax.lines) == 1  # under the two words of player 2
 
 
+def test_a_sentence_is_split_into_its_words():
+    text, spans = "It was not that bad, was it?", [(3, 6), (7, 19)]  # was; not that bad
+    interactions = planted(2, [(1.0, [1]), (-2.0, [0, 1])])
+    whole = texts(ji.plot.effects_on_words(text, interactions, players=spans))
+    words, players = "It was not that bad was it".split(), [-1, 0, 1, 1, 1, -1, -1]
+    assert set(whole) == set(texts(ji.plot.effects_on_words(words, interactions, players=players)))
+    every = ji.plot.effects_on_words("not bad!", planted(2, [(1.0, [0])]))
+    assert {"not", "bad"} <= set(texts(every))
+
+
 def test_a_player_in_two_places_is_marked_in_both():
     words, players = ["not", "that", "bad", "not"], [0, -1, 1, 0]
     ax = ji.plot.effects_on_words(words, planted(2, [(1.0, [0]), (-2.0, [0, 1])]), players=players)

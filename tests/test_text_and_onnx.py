@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import jaxinter as ji
-from jaxinter.adapters.text import words_of
 
 TEXT = "A bad film, unwatchably bad"  # 5 words; the fourth is of several tokens
 WORDS = ["A", "bad", "film", "unwatchably", "bad"]
@@ -241,7 +240,6 @@ def test_players_of_a_text(tokenizer, tiny):
     draws = {of("words:random=2", seed=seed).player_names for seed in range(8)}
     assert len(draws) > 2 and not any("A" in names for names in draws)
     assert of("words:random=2", seed=3).player_names == of("words:random=2", seed=3).player_names
-    assert words_of(TEXT, of([0, 2])) == (WORDS, [0, -1, 1, -1, -1])
     keys = {
         of("words").key,
         of("tokens").key,

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxinter.adapters.model import CALL, Model, host, key, read_target, shape_of
 from jaxinter.assemble import masked_inputs
-from jaxinter.players import BACKGROUND, read_choice, token_players, word_spans
+from jaxinter.players import read_choice, token_players, word_spans
 from jaxinter.value_fn import ValueFunction
 
 # In this order, the first that the tokenizer has stands for an absent word. Their usual texts, for
@@ -87,23 +87,6 @@ def text_value_function(
         model.on_cpu,
         key(tokens.ids, seats, repr(baseline), target, output if isinstance(output, str) else ""),
     )
-
-
-def words_of(text: str, value_fn: ValueFunction) -> tuple[list[str], list[int]]:
-    """The words of a text and the player of each, -1 for none: what `plot.effects_on_words` takes.
-
-    >>> v = ValueFunction(len, 1, ("bad",))
-    >>> words_of("not bad", v)
-    (['not', 'bad'], [-1, 0])
-    """
-    names = list(value_fn.player_names or ())
-    words, seats, at = [], [], 0
-    for start, end in word_spans(text):
-        words.append(text[start:end])
-        here = at < len(names) and words[-1] == names[at]
-        seats.append(at if here else BACKGROUND)
-        at += here
-    return words, seats
 
 
 def _rule(

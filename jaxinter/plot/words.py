@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxinter import _arrays
 from jaxinter.interactions import Effect, Interactions
+from jaxinter.players import BACKGROUND, word_spans
 from jaxinter.plot import _style
 
 __all__ = ["effects_on_words"]
@@ -21,7 +22,7 @@ RISE, STEP = 9.0, 18.0  # from a word to the first line above or below it, and o
 
 
 def effects_on_words(
-    words: Sequence[str],
+    words: str | Sequence[str],
     interactions: Interactions,
     ax: Any = None,
     *,
@@ -37,11 +38,12 @@ def effects_on_words(
     "…", in the next. Words that are no players are grey.
 
     Args:
-      words: the words (or tokens) of the whole sentence, in order.
+      words: the words (or tokens) of the whole sentence, in order; or the sentence itself.
       interactions: of this one sentence.
       ax: matplotlib axes to draw on, to whose size the text is fitted; a new figure otherwise.
       players: int ``[len(words)]``, as given to `masked_inputs`: the player of each word, -1 for
-        none. By default each word is a player.
+        none. By default each word is a player. Of a sentence: ``(start, end)`` of each player in
+        it, as `word_spans` gives them.
       k: interactions to draw.
 
     Returns:
@@ -51,6 +53,8 @@ def effects_on_words(
       ValueError, TypeError: words, players, interactions do not fit; the message says how.
     """
     call = "plot.effects_on_words"
+    if isinstance(words, str):
+        words, players = _words_and_players(words, players)
     words = [str(word).replace("\n", "\\n") for word in words]
     n = interactions.n_players
     if players is None and len(words) != n:
@@ -84,6 +88,17 @@ def effects_on_words(
     place = {"bbox_to_anchor": (size[0] / 2, -size[1]), "bbox_transform": ax.transData}
     _style.legend(ax, scale=scale, loc="lower center", borderaxespad=0.6, ncols=2, **place)
     return ax
+
+
+def _words_and_players(text: str, spans: Any) -> tuple[list[str], list[int]]:
+    """The words of a text, and of each the number of the span that it shares a character with."""
+    words = word_spans(text)
+    spans = words if spans is None else list(spans)
+    players = [
+        next((k for k, (a, b) in enumerate(spans) if a < end and b > start), BACKGROUND)
+        for start, end in words
+    ]
+    return [text[a:b] for a, b in words], players
 
 
 @dataclass(eq=False)
