@@ -130,8 +130,10 @@ else:
         torch.nn.MaxPool2d(2), torch.nn.Conv2d(16, 32, 3, padding=1), torch.nn.ReLU(),
         torch.nn.MaxPool2d(2), torch.nn.Flatten(), torch.nn.Linear(1568, 10))
     x = torch.rand(1, 28, 28)
-f = ji.value_function(net, x, players="patches:4x4")
-ji.evaluate(ji.ValueFunction(lambda m: np.asarray(f(np.pad(m, [(0, 0), (0, 12)]))), 4))  # warm
+channels = "last" if framework == "JAX" else "first"
+players = ji.brightest_patches(x, (4, 4), n, channels=channels)
+f = ji.value_function(net, x, players=players)
+ji.evaluate(ji.ValueFunction(lambda m: np.asarray(f(np.pad(m, [(0, 0), (0, n - 4)]))), 4))  # warm
 before, most, running = held(), 0, True
 def watch():
     global most
@@ -154,7 +156,10 @@ def memory(n, budgets):
         for budget in budgets:
             arguments = [framework, str(n), str(budget), here]
             run = subprocess.run(
-                [sys.executable, "-c", PEAK, *arguments], capture_output=True, text=True, check=True
+                [sys.executable, "-P", "-c", PEAK, *arguments],  # not the source folder's package
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
             )
             grown, row = map(int, run.stdout.split())
             print(f"{framework:6} {grown / 2**20:7.1f} / {budget / 2**20:5.0f} ({row} bytes a row)")
