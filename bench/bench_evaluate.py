@@ -45,7 +45,7 @@ def chunks(value_fn, n):
     """The chunks that `evaluate` chooses."""
     from importlib import import_module
 
-    rows = import_module("jaxinter.evaluate")._Run(value_fn, n, None, None, None).rows
+    rows = import_module("jaxinter.evaluate").Run(value_fn, n, None, None, None).rows
     return [decode(np.arange(a, a + rows), n) for a in range(0, 1 << n, rows)]
 
 

@@ -11,7 +11,6 @@ from jaxinter.baselines import learned_data_baseline as learned_data_baseline
 from jaxinter.baselines import mean_colour as mean_colour
 from jaxinter.baselines import tau_step as tau_step
 from jaxinter.evaluate import evaluate as evaluate
-from jaxinter.evaluate import evaluate_samples as evaluate_samples
 from jaxinter.explain import explain as explain
 from jaxinter.indices import index as index
 from jaxinter.interactions import Effect as Effect
@@ -29,6 +28,7 @@ from jaxinter.players import patches as patches
 from jaxinter.players import random_patches as random_patches
 from jaxinter.players import token_players as token_players
 from jaxinter.players import word_spans as word_spans
+from jaxinter.samples import evaluate_samples as evaluate_samples
 from jaxinter.sparse import ConvergenceError as ConvergenceError
 from jaxinter.sparse import StoredInteractions as StoredInteractions
 from jaxinter.sparse import extract as extract

@@ -60,6 +60,11 @@ def to_numpy(call: str, argument: str, x: Any) -> np.ndarray:
     return np.asarray(x)
 
 
+def host(call: str, argument: str, x: Any) -> np.ndarray:
+    """`to_numpy`, of a tensor on whatever device and with whatever gradient."""
+    return to_numpy(call, argument, x.detach().cpu() if is_torch(x) else x)
+
+
 def _is_lazy(tensor: Any) -> bool:
     """Whether a torch tensor's memory does not hold its values: conjugates, negatives, zeros."""
     return tensor.is_neg() or tensor.is_conj() or tensor._is_zerotensor()

@@ -59,17 +59,21 @@ def float_dtype(call: str, argument: str, dtype) -> np.dtype:
     )
 
 
+def members(index: int) -> tuple[int, ...]:
+    """The players of a coalition: the bits of its index."""
+    return tuple(i for i in range(index.bit_length()) if index >> i & 1)
+
+
 def finite_values(call: str, argument: str, values: np.ndarray) -> None:
     """Refuses NaN and infinity by the name of the first sample and coalition that holds one."""
     bad = ~np.isfinite(values)
     if not bad.any():
         return
     *sample, index = (int(i) for i in np.argwhere(bad)[0])
-    players = [i for i in range(index.bit_length()) if index >> i & 1]
     where = f"sample {sample[0] if len(sample) == 1 else tuple(sample)}, " if sample else ""
     raise ValueError(
         f"{call}: {argument} must be finite; got {values[(*sample, index)]} at {where}coalition "
-        f"{index} (players {players} present), {int(bad.sum())} bad entries in all"
+        f"{index} (players {list(members(index))} present), {int(bad.sum())} bad entries in all"
     )
 
 

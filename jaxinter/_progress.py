@@ -32,12 +32,23 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s")
 
 
-def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
-    """`items`, with a bar that counts them."""
-    with counter(title, total) as step:
+def track(items: Iterable[T], progress: bool | str, title: str, total: int) -> Iterator[T]:
+    """`items`, with a bar that counts them where `progress` asks for one."""
+    with shown(progress, title, total) as step:
         for done, item in enumerate(items, 1):
             yield item
-            step(done)
+            if step:
+                step(done)
+
+
+@contextmanager
+def shown(progress: bool | str, title: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    """What a `progress` argument asks for: a counter, by its own title where it is one; or None."""
+    if not progress:
+        yield None
+        return
+    with counter(progress if isinstance(progress, str) else title, total) as step:
+        yield step
 
 
 @contextmanager

@@ -12,11 +12,15 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from jaxinter import _files
+
 KEY_BYTES = 64  # of a key in a Zarr array
 
 
 class Store:
     """Finished tables, all of one shape and dtype. This one is not on disk."""
+
+    parts: Path | None = None  # the directory of the tables in work
 
     def __init__(self) -> None:
         self._tables: dict[str, np.ndarray] = {}
@@ -37,7 +41,13 @@ class Store:
 
     def part(self, key: str) -> Path | None:
         """The file of a table in work."""
-        return None
+        return None if self.parts is None else self.parts / f"{quote(key, safe='')}.table"
+
+    def drop_part(self, key: str) -> None:
+        """Once the table is in the file."""
+        part = self.part(key)
+        if part is not None:
+            part.unlink(missing_ok=True)
 
     def close(self) -> None:
         return None
@@ -48,7 +58,7 @@ class NpzStore(Store):
 
     def __init__(self, call: str, path: Path, parts: Path):
         super().__init__()
-        self.path, self.parts = path, parts
+        self.path, self.parts, self._whole = path, parts, parts / f"{path.name}.part"
         self._new: list[str] = []
         if not path.exists():
             return
@@ -63,25 +73,14 @@ class NpzStore(Store):
         super().append(key, table)
         self._new.append(key)
 
-    def part(self, key: str) -> Path:
-        return _part(self.parts, key)
-
     def close(self) -> None:
         if not self._new:
             return
-        partial = self.parts / f"{self.path.name}.part"
         values, keys = np.stack(list(self._tables.values())), np.array(list(self._tables))
-        try:
-            with open(partial, "wb") as file:
-                np.savez(file, values=values, keys=keys)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, self.path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with _files.replacing(self.path, self._whole) as file:
+            np.savez(file, values=values, keys=keys)
         for key in self._new:
-            self.part(key).unlink(missing_ok=True)
+            self.drop_part(key)
 
 
 class ZarrStore(Store):
@@ -126,13 +125,10 @@ class ZarrStore(Store):
         self._keys.resize((at + 1, KEY_BYTES))
         self._keys[at] = np.frombuffer(key.encode().ljust(KEY_BYTES, b"\0"), np.uint8)
         self._at[key] = at
-        self.part(key).unlink(missing_ok=True)
+        self.drop_part(key)
 
     def layout(self) -> tuple[tuple[int, ...], np.dtype] | None:
         return None if self._values is None else (self._values.shape[1:], self._values.dtype)
-
-    def part(self, key: str) -> Path:
-        return _part(self.parts, key)
 
 
 @contextmanager
@@ -173,10 +169,6 @@ def _locked(call: str, path: Path) -> Iterator[Path]:
         raise ValueError(f"{call}: resume file {path} is in use by another process") from error
     finally:
         os.close(lock)
-
-
-def _part(parts: Path, key: str) -> Path:
-    return parts / f"{quote(key, safe='')}.table"
 
 
 def _foreign(call: str, path: Path, why: Any) -> ValueError:

@@ -109,10 +109,16 @@ def learned_baseline(
         low, high = (_arrays.as_input(call, "bounds", c, x) for c in bounds)
         b = b.clip(low, high)
     span = float((high - low).max())
+    chunks = [decode(np.arange(a, min(a + CHUNK, 1 << n)), n) for a in range(0, 1 << n, CHUNK)]
+
+    def effects_of(b: Any) -> np.ndarray:
+        worths = [value(masked_inputs(masks, x, b, players)) for masks in chunks]
+        v = np.concatenate([_arrays.host(call, "the result of value", w) for w in worths])
+        return mobius(v.astype(np.float64))
+
     best, least = b, np.inf
     for step in np.geomspace(rate, rate / 10, _checks.count(call, "steps", steps, least=1)):
-        v = np.concatenate([_worths(value, masks, x, b, players) for masks in _chunks(n)])
-        effects = mobius(v.astype(np.float64))
+        effects = effects_of(b)
         strength = float(np.abs(effects[1:]).sum())
         if strength < least:
             best, least = b, strength
@@ -120,10 +126,7 @@ def learned_baseline(
         signs[0] = 0.0
         # sum_S |AND(S)| = sum_T c(T) v(T) with c = the transpose of mobius applied to the signs
         c = superset_mobius(signs)
-        parts = [
-            _arrays.as_input(call, "c", part, x)
-            for part in np.split(c, range(CHUNK, 1 << n, CHUNK))
-        ]
+        parts = [_arrays.as_input(call, "c", c[a : a + CHUNK], x) for a in range(0, 1 << n, CHUNK)]
         gradient = sum(
             _arrays.gradient(
                 lambda b, masks=masks, part=part: (
@@ -131,14 +134,13 @@ def learned_baseline(
                 ).sum(),
                 b,
             )
-            for masks, part in zip(_chunks(n), parts)
+            for masks, part in zip(chunks, parts)
         )
         steepest = float(abs(gradient).max())
         if not steepest > 0:
-            break
+            return best
         b = (b - step * span / steepest * gradient).clip(low, high)
-    v = np.concatenate([_worths(value, masks, x, b, players) for masks in _chunks(n)])
-    return b if np.abs(mobius(v.astype(np.float64))[1:]).sum() < least else best
+    return b if np.abs(effects_of(b)[1:]).sum() < least else best
 
 
 def learned_data_baseline(
@@ -217,13 +219,3 @@ def _pair_and_context(n: int, rng: np.random.Generator) -> np.ndarray:
     masks[:2, order[:one]] = True
     masks[::2, order[one : one + two]] = True
     return masks
-
-
-def _chunks(n: int) -> list[np.ndarray]:
-    return [decode(np.arange(a, min(a + CHUNK, 1 << n)), n) for a in range(0, 1 << n, CHUNK)]
-
-
-def _worths(value: Any, masks: np.ndarray, x: Any, b: Any, players: np.ndarray) -> np.ndarray:
-    worths = value(masked_inputs(masks, x, b, players))
-    worths = worths.detach().cpu() if _arrays.is_torch(worths) else worths
-    return _arrays.to_numpy("learned_baseline", "the result of value", worths)

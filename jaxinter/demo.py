@@ -98,7 +98,7 @@ def train(x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> Cnn:
         optimizer.update(model, nnx.grad(loss)(model))
 
     rng = np.random.default_rng(seed)
-    for _ in _progress.track(range(epochs), "training", epochs):
+    for _ in _progress.track(range(epochs), True, "training", epochs):
         for rows in rng.permutation(len(x)).reshape(-1, BATCH):
             step(model, optimizer, jnp.asarray(x[rows]), jnp.asarray(y[rows]))
     return model

@@ -5,30 +5,25 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxinter import _arrays, _checks, _progress
-from jaxinter._sample_file import KEY_BYTES, Store, open_store
 from jaxinter._table_file import Layout, TableFile
 from jaxinter.masks import decode, players
 from jaxinter.value_fn import ValueFunction
 
-__all__ = ["evaluate", "evaluate_samples"]
+__all__ = ["evaluate"]
 
 DEFAULT_ROWS = 1024  # coalitions a call where nothing is known of the model's memory
 MOST_ROWS = 1 << 13  # more in a call gains nothing, and shows progress less often
 # On a CPU more than this leaves its caches, and a row takes longer; other devices want more.
 CPU_MEMORY = 64 << 20
 DEFAULT_MEMORY = 1 << 30
-# Coalitions of the probe: empty, full and two in between, two calls of four.
-PROBE_ROWS = 4
-PROBED_FROM = 8  # players: the probe then takes a small part of the run
+PROBED_FROM = 8  # players: the probe, two calls of four, then takes a small part of the run
 # Differences of a probe above this share of its range are no rounding of float32.
 PROBE_TOLERANCE = 1e-4
 SAME_MODEL = 1e-3  # of the range: the same model on another machine, or in another batch
@@ -85,122 +80,16 @@ def evaluate(
     >>> evaluate(lambda masks: masks.sum(axis=1), 2)
     array([0., 1., 1., 2.])
     """
-    run = _Run(value_fn, n, batch_size, memory, probe)
-    with ExitStack() as stack:
-        step = _bar(stack, progress, "evaluating", 1 << run.n)
-        return run.table(resume, step)
+    run = Run(value_fn, n, batch_size, memory, probe)
+    with _progress.shown(progress, "evaluating", 1 << run.n) as step:
+        return run.table(resume, step or unheard)
 
 
-def evaluate_samples(
-    value_fns: Iterable[ValueFunction],
-    *,
-    batch_size: int | str | None = None,
-    memory: int | None = None,
-    progress: bool | str = False,
-    resume: str | os.PathLike | None = None,
-    probe: bool | None = None,
-) -> np.ndarray:
-    """The tables of many samples, ``[samples, 2**n]`` or ``[samples, outputs, 2**n]``.
-
-    Args:
-      value_fns: one of each sample, of the same number of players, see `value_function`.
-      resume: one file for all tables: ``.npz`` (arrays "values" and "keys") or ``.zarr`` (a group
-        of the same). Samples that it holds already are skipped, others are added to it, whatever
-        their order; the sample at which a run stopped goes on at its chunk. `extract_tables` reads
-        it (of Zarr the array in it, ``path / "values"``).
-      batch_size, memory, progress, probe: as of `evaluate`; the first sample alone is probed.
-
-    Returns:
-      the tables in the order of value_fns.
-
-    Raises:
-      ValueError: as of `evaluate`; the file is of another model: one finished sample is compared,
-        and each that has no key.
-
-    >>> fns = [ValueFunction(lambda masks, k=k: k * masks.sum(axis=1), 2) for k in (1, 2)]
-    >>> evaluate_samples(fns)
-    array([[0., 1., 1., 2.],
-           [0., 2., 2., 4.]])
-    """
-    call = "evaluate_samples"
-    fns = list(value_fns)
-    if not fns:
-        raise ValueError(f"{call}: value_fns must hold at least one; got none")
-    for k, fn in enumerate(fns):
-        if not isinstance(fn, ValueFunction):
-            raise TypeError(
-                f"{call}: value_fns must be ValueFunctions (see value_function); got "
-                f"{type(fn).__name__} at {k}"
-            )
-        if fn.n_players != fns[0].n_players:
-            raise ValueError(
-                f"{call}: all samples must have the same number of players; got "
-                f"{fns[0].n_players} and, at sample {k}, {fn.n_players}"
-            )
-        if len(fn.key.encode()) > KEY_BYTES:
-            raise ValueError(f"{call}: keys must be of at most {KEY_BYTES} bytes; got {fn.key!r}")
-    keys = [fn.key or f"sample {k}" for k, fn in enumerate(fns)]
-    n, last = fns[0].n_players, None
-    tables: np.ndarray | None = None
-    with ExitStack() as stack:
-        store = stack.enter_context(open_store(call, resume))
-        _refuse_others(f"{call}: {resume}", store, keys, fns, (batch_size, memory))
-        step = _bar(stack, progress, "evaluating", len(fns) << n)
-        for k, (key, fn) in enumerate(zip(keys, fns)):
-            if key in store:
-                table = store.read(key)
-            else:
-                run = _Run(fn, None, batch_size, memory, probe if last is None else False)
-                if last is not None:  # it knows of memory and, where that is asked, of safety
-                    run.rows, run.safe = min(run.rows, last.rows), False
-                try:
-                    table = run.table(store.part(key), partial(_further, step, k << n))
-                except BaseException as error:
-                    kept = f"; those before it are in {resume}" if resume is not None else ""
-                    error.add_note(f"{call}: at sample {k} of {len(fns)}{kept}")
-                    raise
-                last = run
-            if tables is None:
-                shape, dtype = store.layout() or (table.shape, table.dtype)
-                needed = len(fns) * table.nbytes
-                _checks.memory(call, n, needed, _checks.free_memory(), "Give fewer samples.")
-                tables = np.empty((len(fns), *shape), dtype)
-            if table.shape != tables.shape[1:] or table.dtype != tables.dtype:
-                raise ValueError(
-                    f"{call}: all samples must have the same outputs and dtype; got tables of "
-                    f"{tables.dtype} {tables.shape[1:]} and, at sample {k}, {table.dtype} "
-                    f"{table.shape}"
-                )
-            tables[k] = table
-            if key not in store:
-                store.append(key, tables[k])
-            step((k + 1) << n)
-    assert tables is not None  # of one sample at least
-    return tables
+def unheard(done: int) -> None:
+    """The step of a run that shows no progress."""
 
 
-def _refuse_others(
-    what: str, store: Store, keys: list[str], fns: list[ValueFunction], options: tuple[Any, Any]
-) -> None:
-    """Refuses a store of another model, before anything is added to it."""
-    layout, n = store.layout(), fns[0].n_players
-    if layout is not None and layout[0][-1] != 1 << n:
-        raise ValueError(f"{what} holds tables {layout[0]}; got samples of {n} players")
-    compared = False
-    for k, (key, fn) in enumerate(zip(keys, fns)):
-        # Keys tell one sample from another; without them, their worths must.
-        if key in store and not (compared and fn.key):
-            run = _Run(fn, None, *options, False)
-            at = run.probed_coalitions()
-            run.refuse_other(f"{what}, sample {k},", store.read(key).T[at], run.worths(at))
-            compared = True
-
-
-def _further(step: Callable[[int], None], before: int, done: int) -> None:
-    step(before + done)
-
-
-class _Run:
+class Run:
     """One value function, checked, and the number of coalitions it is given at once."""
 
     def __init__(self, value_fn: Any, n: int | None, batch_size: Any, memory: Any, probe: Any):
@@ -222,17 +111,18 @@ class _Run:
 
     def table(self, resume: Any, step: Callable[[int], None]) -> np.ndarray:
         """All worths, ``[2**n]`` or ``[outputs, 2**n]``; `step` hears how many are there."""
-        probe = self.probe() if self.probed or self.safe or resume is not None else None
         if resume is None:
+            if self.probed or self.safe:
+                self.probe()
             return self._in_memory(step)
-        assert probe is not None
-        self._table_fits(probe)
         path = Path(resume)
         if path.suffix in (".npz", ".zarr"):
             raise ValueError(
                 f"evaluate: resume is a file of evaluate's own, of any other name; got {path}. "
                 "evaluate_samples([value_fn], resume=...) makes .npz and .zarr"
             )
+        probe = self.probe()
+        self._table_fits(probe)
         if not path.exists():
             outputs = probe.shape[1] if probe.ndim == 2 else None
             TableFile.create(path, Layout(self.n, outputs, probe.dtype.name, self.rows), probe)
@@ -340,10 +230,8 @@ class _Run:
 
     def probed_coalitions(self) -> np.ndarray:
         """Empty, full, every other player, every third: all with companions unlike themselves."""
-        full = (1 << self.n) - 1
-        at = [0, full, sum(1 << i for i in range(0, self.n, 2))]
-        at += [sum(1 << i for i in range(0, self.n, 3))]
-        return np.array(at[:PROBE_ROWS])
+        second, third = (sum(1 << i for i in range(0, self.n, step)) for step in (2, 3))
+        return np.array([0, (1 << self.n) - 1, second, third])
 
     def refuse_other(self, what: str, before: np.ndarray, now: np.ndarray) -> None:
         """Refuses worths of a file, of the probed coalitions, that are not those of now."""
@@ -424,7 +312,7 @@ def _checked(worth: Any, indices: np.ndarray, names: tuple[str, ...] | None) -> 
     bad = ~np.isfinite(worth).reshape(len(worth), -1).all(axis=1)
     if bad.any():
         index = int(indices[bad.argmax()])
-        present = [i for i in range(index.bit_length()) if index >> i & 1]
+        present = list(_checks.members(index))
         named = "" if names is None else f": {', '.join(str(names[i]) for i in present)}"
         raise ValueError(
             f"evaluate: value_fn must give finite values; got {worth[bad.argmax()]} at coalition "
@@ -443,13 +331,6 @@ def _free_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def _bar(stack: ExitStack, progress: bool | str, title: str, total: int) -> Callable[[int], None]:
-    if not progress:
-        return lambda done: None
-    title = progress if isinstance(progress, str) else title
-    return stack.enter_context(_progress.counter(title, total))
 
 
 def _outside() -> int:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxinter.adapters import value_function
-from jaxinter.evaluate import evaluate, evaluate_samples
+from jaxinter.evaluate import evaluate
 from jaxinter.interactions import Interactions, common_names
+from jaxinter.samples import evaluate_samples
 from jaxinter.sparse.extract import extract
 from jaxinter.value_fn import ValueFunction
 

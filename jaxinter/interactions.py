@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxinter import _arrays, _checks, masks
+from jaxinter import _arrays, _checks, _files, masks
 from jaxinter.transform import superset_zeta, zeta
 
 __all__ = ["Effect", "Interactions", "load"]
@@ -264,16 +264,8 @@ class Interactions:
             arrays["joint"] = np.bool_(True)
         if self.player_names is not None:
             arrays["player_names"] = np.array(self.player_names, dtype=str)
-        path = os.fspath(path)
-        partial = f"{path}.{os.getpid()}.part"
-        try:
-            with open(partial, "wb") as file:
-                np.savez(file, jaxinter_interactions=FILE_VERSION, **arrays)
-            os.replace(partial, path)
-        except BaseException:
-            if os.path.exists(partial):
-                os.unlink(partial)
-            raise
+        with _files.replacing(path) as file:
+            np.savez(file, jaxinter_interactions=FILE_VERSION, **arrays)
 
     def __len__(self) -> int:
         if np.ndim(self.primal) == 0:
@@ -350,7 +342,7 @@ class Interactions:
 
 def _members(index: int, names: tuple[str, ...] | None) -> tuple:
     """The players of a coalition, by name where they have names."""
-    members = tuple(i for i in range(index.bit_length()) if index >> i & 1)
+    members = _checks.members(index)
     return members if names is None else tuple(names[i] for i in members)
 
 

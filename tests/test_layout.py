@@ -18,8 +18,8 @@ import jaxinter as ji
 
 ROOT = Path(__file__).parent.parent
 # In the order of the data flow. Plumbing (_name.py) may be imported anywhere.
-STAGES = ["value_fn", "masks", "players", "assemble", "evaluate", "transform", "baselines"]
-STAGES += ["interactions"]
+STAGES = ["value_fn", "masks", "players", "assemble", "evaluate", "samples"]
+STAGES += ["transform", "baselines", "interactions"]
 STAGES += ["sparse.problem", "sparse.projection", "sparse.solver", "sparse.native"]
 STAGES += ["sparse.exact", "sparse.published", "sparse.games", "sparse.extract"]
 STAGES += ["sparse.sparsity", "sparse.stream", "sparse"]

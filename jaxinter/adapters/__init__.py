@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from jaxinter import _arrays
+from jaxinter.adapters.model import CALL, Model, array_value_function
 from jaxinter.value_fn import ValueFunction
 
 __all__ = ["value_function"]
-
-CALL = "value_function"
 
 
 def value_function(
@@ -105,8 +104,6 @@ def value_function(
         return ValueFunction(model, int(x), names)
     if hasattr(model, "tokenizer") and _is(getattr(model, "model", None), "torch.nn", "Module"):
         model, tokenizer = model.model, tokenizer or model.tokenizer  # a pipeline
-    from jaxinter.adapters.model import array_value_function
-
     options = {"target": target, "output": output, "players": players, "seed": seed}
     options |= {"player_names": player_names}
     if isinstance(x, str):
@@ -162,14 +159,10 @@ def as_model(model: Any, x: Any, layer: Any = None) -> Any:
         )
     if layer is not None:
         raise ValueError(f"{CALL}: layer must be None for a function; got {layer!r}")
-    from jaxinter.adapters.model import Model
-
     return Model(model)
 
 
 def _of_frame(model: Any, x: Any, layer: Any, baseline: Any, options: dict) -> ValueFunction:
-    from jaxinter.adapters.model import array_value_function
-
     row = _frame(x)
     if len(row) != 1:
         raise ValueError(f"{CALL}: x must be one row; got a data frame of {len(row)}")
@@ -185,8 +178,7 @@ def _of_frame(model: Any, x: Any, layer: Any, baseline: Any, options: dict) -> V
         from jaxinter.adapters.sklearn import FrameModel
 
         wrapped = FrameModel(model, layer, row, baseline)
-        which = np.zeros(row.shape[1], np.int64)  # row 0 of the model's frame, x itself
-        return array_value_function(wrapped, which, baseline=0, **options)
+        return array_value_function(wrapped, wrapped.x, baseline=wrapped.baseline, **options)
     values = row.to_numpy(np.float64)[0]
     wrapped = as_model(model, values, layer)
     wrapped.column_names = tuple(row.columns)

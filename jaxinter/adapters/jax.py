@@ -2,6 +2,7 @@
 """JAX functions and flax modules: mask, assemble, run and measure in one jitted program."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,12 +25,10 @@ class JaxModel(Model):
     """
 
     def __init__(self, model: Any, layer: Any = None):
-        self.apply, self.parameters = _apply(model)
-        super().__init__(self._forward)
-        self.lower: Any = None
-        if layer is not None:
-            self.lower, upper = _split(model, layer)
-            self.apply, self.parameters = _apply(upper)
+        super().__init__(model)
+        parts: tuple[Any, Any] = (None, model) if layer is None else _split(model, layer)
+        self.lower, upper = parts
+        self.apply, self.parameters = _apply(upper)
         leaves = [p for p in jax.tree.leaves(self.parameters) if hasattr(p, "dtype")]
         floats = [p.dtype for p in leaves if jnp.issubdtype(p.dtype, jnp.floating)]
         self.dtype = floats[0] if floats else None
@@ -46,7 +45,7 @@ class JaxModel(Model):
         apply, parameters = _apply(self.lower)
         return _outputs(apply, parameters, self.place(x)[None])[0]
 
-    def _forward(self, inputs: Any) -> jax.Array:
+    def forward(self, inputs: Any) -> jax.Array:
         return _outputs(self.apply, self.parameters, inputs)
 
     def first(self, x: Any) -> tuple[jax.Array, int]:
@@ -118,40 +117,28 @@ def _bytes(jaxpr: Any) -> int:
     return total
 
 
+@dataclass(frozen=True)
 class _Nnx:
     """An nnx module as a function of its state; equal for modules of one structure."""
 
-    def __init__(self, graph: Any):
-        self.graph = graph
+    graph: Any
 
     def __call__(self, state: Any, inputs: Any) -> Any:
         return nnx.merge(self.graph, state)(inputs)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Nnx) and self.graph == other.graph
 
-    def __hash__(self) -> int:
-        return hash(self.graph)
-
-
+@dataclass(frozen=True)
 class _Linen:
     """A linen module as a function of its variables."""
 
-    def __init__(self, module: linen.Module):
-        self.module = module
+    module: linen.Module
 
     def __call__(self, variables: Any, inputs: Any) -> Any:
         return self.module.apply(variables, inputs)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Linen) and self.module == other.module
-
-    def __hash__(self) -> int:
-        return hash(self.module)
-
 
 class _Plain:
-    """A function without parameters of its own."""
+    """A function without parameters of its own; by its identity, as it may not hash."""
 
     def __init__(self, function: Any):
         self.function = function

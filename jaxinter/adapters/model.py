@@ -110,7 +110,7 @@ def shape_of(outputs: Any) -> tuple[int, ...]:
 
 def host(x: Any) -> np.ndarray:
     """x as numpy, on whatever device it is."""
-    return np.asarray(_arrays.to_numpy(CALL, "x", x.detach().cpu() if _arrays.is_torch(x) else x))
+    return _arrays.host(CALL, "x", x)
 
 
 def one_row(x: Any) -> Any:
@@ -314,6 +314,7 @@ def _players(
         return columns(shape[0]), None if names is None else tuple(map(str, names))
     if choice.grid is None:
         raise ValueError(f"{CALL}: players {players!r} need a text and a tokenizer")
+    seats = cells = patches(shape, choice.grid, channels=channels)
     if choice.rule == "brightest":
         seats = brightest_patches(host(x), choice.grid, choice.k, channels=channels)
     elif choice.rule == "gradients":
@@ -321,10 +322,7 @@ def _players(
         seats = brightest_patches(host(ig), choice.grid, choice.k, channels=channels)
     elif choice.rule == "random":
         seats = random_patches(shape, choice.grid, choice.k, seed=seed, channels=channels)
-    else:
-        seats = patches(shape, choice.grid, channels=channels)
-    cells = patches(shape, choice.grid, channels=channels)
-    kept = sorted({int(c) for c in np.unique(cells[seats != BACKGROUND])})
+    kept = np.unique(cells[seats != BACKGROUND]).tolist()
     return seats, tuple(f"patch {c // choice.grid[1]},{c % choice.grid[1]}" for c in kept)
 
 

@@ -218,7 +218,7 @@ def to_interaction_values(
         keep &= (order <= 1) | (
             abs(table) > _checks.real(call, "threshold", threshold, positive=False)
         )
-    sets = {tuple(i for i in range(n) if s >> i & 1): s for s in np.flatnonzero(keep).tolist()}
+    sets = {_checks.members(s): s for s in np.flatnonzero(keep).tolist()}
     members = sorted(sets, key=lambda players: (len(players), players))  # as shapiq lists them
     return InteractionValues(
         table[[sets[players] for players in members]],

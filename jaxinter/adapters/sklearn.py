@@ -1,24 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """scikit-learn estimators, and what has their interface, on rows of arrays and of data frames."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jaxinter import _arrays
-from jaxinter.adapters.model import CALL, Measure, Model
-from jaxinter.assemble import masked_inputs
+from jaxinter.adapters.model import CALL, Model
 
 METHODS = {"predict_proba": "probabilities", "decision_function": "logits", "predict": "values"}
 
 
 class SklearnModel(Model):
-    """An estimator by `predict_proba`, `decision_function` or `predict`: the first that it has.
-
-    A row of a data frame keeps its columns, whatever they hold; an absent one takes the value of
-    the baseline's row.
-    """
+    """An estimator by `predict_proba`, `decision_function` or `predict`: the first that it has."""
 
     def __init__(self, estimator: Any, method: str | None = None):
         asked = [name for name in METHODS if method in (None, name)]
@@ -36,7 +30,6 @@ class SklearnModel(Model):
         self.column_names = None if fitted is None else tuple(fitted)
         names = getattr(estimator, "classes_", ())
         self.classes = {name: i for i, name in enumerate(names) if isinstance(name, str)}
-        self.frame: Any = None  # the rows of x and of the baseline, where x is of a data frame
 
     def place(self, x: Any) -> np.ndarray:
         x = _arrays.to_numpy(CALL, "x", x)
@@ -57,7 +50,11 @@ class SklearnModel(Model):
 
 
 class FrameModel(SklearnModel):
-    """The same on a row of a data frame: the array that is masked says which row is taken."""
+    """The same on a row of a data frame, which keeps its columns, whatever they hold.
+
+    The array that is masked, `x`, says for each column which row of `frame` its value is taken
+    from: row 0 is that of x, the others are the baseline's, `baseline` says which.
+    """
 
     def __init__(self, estimator: Any, method: str | None, row: Any, baseline: Any):
         super().__init__(estimator, method)
@@ -83,6 +80,8 @@ class FrameModel(SklearnModel):
                     )
                 self.frame[name] = self.frame[name].astype(dtype)
         self.digest = pd.util.hash_pandas_object(self.frame).to_numpy()
+        self.x = np.zeros(row.shape[1], np.int64)
+        self.baseline = np.arange(1, len(self.frame))[:, None].repeat(row.shape[1], axis=1)
 
     def place(self, x: Any) -> np.ndarray:
         return np.asarray(x, np.int64)
@@ -98,16 +97,3 @@ class FrameModel(SklearnModel):
             }
         )
         return np.asarray(self.function(taken.to_numpy() if self.of_arrays else taken))
-
-    def worth(
-        self, x: Any, players: np.ndarray, baseline: Any, measure: Measure, target: Any
-    ) -> Callable[[np.ndarray], Any]:
-        rows = range(1, len(self.frame))
-
-        def worth(masks: np.ndarray) -> Any:
-            worths = [
-                measure(self.forward(masked_inputs(masks, x, row, players)), target) for row in rows
-            ]
-            return sum(worths) / len(rows)
-
-        return worth

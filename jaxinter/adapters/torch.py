@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from inspect import Parameter, signature
 from typing import Any
 
@@ -136,10 +137,14 @@ class TorchModel(Model):
         if not isinstance(inputs, Mapping):
             return logits_of(run(inputs))
         # Tokenizers give token types whether or not the model has any.
-        taken = signature(getattr(run, "forward", run)).parameters
-        any_name = any(p.kind is Parameter.VAR_KEYWORD for p in taken.values())
-        known = {k: v for k, v in inputs.items() if any_name or k != TYPES or k in taken}
+        known = {k: v for k, v in inputs.items() if k != TYPES or self._takes_types}
         return logits_of(run(**known))
+
+    @cached_property
+    def _takes_types(self) -> bool:
+        run: Any = self.function
+        taken = signature(getattr(run, "forward", run)).parameters
+        return TYPES in taken or any(p.kind is Parameter.VAR_KEYWORD for p in taken.values())
 
     def _from_layer(self, features: torch.Tensor, rows: int | None = None) -> Any:
         """The network with the layer's output replaced; below it, as few rows as it takes."""

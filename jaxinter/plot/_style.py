@@ -71,6 +71,7 @@ def stroke(ax, lines, colour, style, width, *, halo: str) -> None:
 
 
 def legend(owner: Any, *, bars: bool = False, scale: float = 1.0, **place: Any) -> None:
+    """What colours and lines, or hatches, say, on a figure or axes."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -108,6 +109,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def pyplot() -> Any:
+    """matplotlib's, or how to get it."""
     try:
         from matplotlib import pyplot
     except ImportError as error:

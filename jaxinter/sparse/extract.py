@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`extract`: values in, the sparsest `Interactions` out."""
 
-import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -165,18 +164,12 @@ def extract(
             "extract: throw must be False for traced values (under jit or vmap): convergence "
             "is not known while tracing. Read `converged` of the result"
         )
-    title = progress if isinstance(progress, str) else "extracting"
-    with _progress.counter(title, len(games.values)) if progress else _no_progress() as report:
+    with _progress.shown(progress, "extracting", len(games.values)) as report:
         parts = explain(games, settings, report)
     result = _result(values, parts, games, bool(joint), names)
     if not games.traced and method != "published":
         _report(result, tol, max_iterations, throw)
     return result
-
-
-@contextlib.contextmanager
-def _no_progress():
-    yield None
 
 
 def _checked_settings(tol: float, tie_break: float, max_iterations: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import math
 import operator
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxinter import _arrays, _checks, _progress
+from jaxinter import _arrays, _checks, _files, _progress
 from jaxinter.interactions import Interactions, load
 from jaxinter.sparse.extract import extract
 from jaxinter.sparse.games import checked_noise
@@ -132,11 +132,9 @@ def extract_tables(
     if isinstance(source, (str, os.PathLike)) and stored.path.resolve() == Path(source).resolve():
         raise ValueError(f"extract_tables: out must be another directory than source; got {out}")
     _begin(stored, _manifest(stored, tables, options))
-    batches: Iterable[tuple[int, Path]] = zip(range(0, total, batch_size), stored.files())
-    if progress:
-        title = progress if isinstance(progress, str) else "extracting"
-        batches = _progress.track(batches, title, len(stored.files()))
-    for first, file in batches:
+    files = stored.files()
+    batches = zip(range(0, total, batch_size), files)
+    for first, file in _progress.track(batches, progress, "extracting", len(files)):
         values = tables.read(first, min(first + batch_size, total))
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if bad.any():  # `extract` would name its place in the batch
@@ -330,9 +328,8 @@ def _begin(stored: StoredInteractions, manifest: dict[str, Any]) -> None:
                 f"{'; '.join(changes)}. Repeat that call to finish it, or give another out"
             )
         return
-    partial = stored.path / f"{MANIFEST}.part"
-    partial.write_text(json.dumps(manifest, indent=1) + "\n")
-    os.replace(partial, stored.path / MANIFEST)
+    with _files.replacing(stored.path / MANIFEST, stored.path / f"{MANIFEST}.part") as file:
+        file.write(json.dumps(manifest, indent=1).encode() + b"\n")
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
