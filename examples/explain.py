@@ -74,7 +74,7 @@ def houses(small):
         (apply, params), table.x[row], output="value", player_names=table.names, **RUN
     )
     ax = ji.plot.effects_on_columns(result, values=table.x[row].round(1))
-    ax.set_title("house prices: log10 of a district's; columns in standard deviations")
+    ax.set_title("house prices: log10 of a district's price; columns in standard deviations")
     return result
 
 
