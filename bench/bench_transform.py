@@ -196,7 +196,7 @@ def fused(smoke: bool) -> None:
                 _native.split_pass(v, gamma, a, b)
                 _native.subset_transform(a, a, MOBIUS)
                 _native.subset_transform(b, b, COMPLEMENT_MOBIUS)
-                _native.sums_pass(a, b, sums)
+                _native.order_strength(a, b, None, None, sums)
 
             def bare(v=v, gamma=gamma, a=a, b=b):
                 _native.subset_transform(v, a, MOBIUS)

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels are measured against: a streaming pass over memory, and the split, its
-// transforms and its sums by order in passes of their own. Compiled once for each SIMD level.
-#include <initializer_list>
-
+// What the kernels are measured against: a streaming pass over memory, and the split in a pass of
+// its own. Compiled once for each SIMD level.
 #include "lattice.h"
-#include "order_sums.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -51,33 +48,9 @@ void SplitPass(const T* v, const T* gamma, T* and_part, T* minus_or_part, Index 
   });
 }
 
-// Sums by order of finished effects, tables of at least 2^8 entries.
-template <class T>
-void SumsPass(const T* and_effects, const T* or_effects, double* sums, Index batch, int n,
-              Parallel& parallel) {
-  constexpr Index kLanes = Simd<T>::kLanes;
-  parallel.For(batch, [&](Index b) {
-    OrderSums<T> taker(n);
-    for (const T* effects : {and_effects + (b << n), or_effects + (b << n)}) {
-      for (Index i = 0; i < (Index{1} << n); i += 16 * kLanes) {
-        typename OrderSums<T>::template Group<4> group;
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) {
-          Vector<T> x[4];
-          for (int j = 0; j < 4; ++j) x[j] = Load<Vector<T>>(effects + i + (4 * k + j) * kLanes);
-          group.template Take<2>(x, __builtin_popcount(k));
-        }
-        taker.Add(group, i);
-      }
-    }
-    taker.Write(sums, b);
-  });
-}
-
-#define JAXINTER_INSTANTIATE(T)                                             \
-  template void StreamPass<T>(T*, Index, Parallel&);                        \
-  template void SplitPass<T>(const T*, const T*, T*, T*, Index, Parallel&); \
-  template void SumsPass<T>(const T*, const T*, double*, Index, int, Parallel&);
+#define JAXINTER_INSTANTIATE(T)                      \
+  template void StreamPass<T>(T*, Index, Parallel&); \
+  template void SplitPass<T>(const T*, const T*, T*, T*, Index, Parallel&);
 JAXINTER_INSTANTIATE(float)
 JAXINTER_INSTANTIATE(double)
 

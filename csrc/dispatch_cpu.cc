@@ -9,22 +9,23 @@
 
 namespace jaxinter {
 
-#define JAXINTER_DECLARE(simd)                                                               \
-  namespace simd {                                                                           \
-  template <class T>                                                                         \
-  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&);                 \
-  template <class T>                                                                         \
-  void AndOrEffects(const T*, const T*, const T*, T*, T*, double*, Index, int, Parallel&);   \
-  template <class T>                                                                         \
-  void StreamPass(T*, Index, Parallel&);                                                     \
-  template <class T>                                                                         \
-  void SplitPass(const T*, const T*, T*, T*, Index, Parallel&);                              \
-  template <class T>                                                                         \
-  void SumsPass(const T*, const T*, double*, Index, int, Parallel&);                         \
-  template <class T>                                                                         \
-  void MaskedInputs(const Masks&, Index, const T*, const T*, const std::int32_t*, Index, T*, \
-                    Parallel&);                                                              \
-  bool SparseSplits(const SparseProgram&, const SparseSplit&, const Monitor&, Parallel&);    \
+#define JAXINTER_DECLARE(simd)                                                                    \
+  namespace simd {                                                                                \
+  template <class T>                                                                              \
+  void SubsetTransform(const T*, T*, Index, int, const Matrix2&, Parallel&);                      \
+  template <class T>                                                                              \
+  void AndOrEffects(const T*, const T*, const T*, T*, T*, double*, Index, int, Parallel&);        \
+  template <class T>                                                                              \
+  void StreamPass(T*, Index, Parallel&);                                                          \
+  template <class T>                                                                              \
+  void SplitPass(const T*, const T*, T*, T*, Index, Parallel&);                                   \
+  template <class T>                                                                              \
+  void OrderStrength(const T*, const T*, const double*, const std::uint8_t*, double*, Index, int, \
+                     Parallel&);                                                                  \
+  template <class T>                                                                              \
+  void MaskedInputs(const Masks&, Index, const T*, const T*, const std::int32_t*, Index, T*,      \
+                    Parallel&);                                                                   \
+  bool SparseSplits(const SparseProgram&, const SparseSplit&, const Monitor&, Parallel&);         \
   }
 JAXINTER_DECLARE(portable)
 #if defined(__x86_64__)
@@ -97,9 +98,11 @@ void LaunchSplitPassCpu(const T* v, const T* gamma, T* and_part, T* minus_or_par
 }
 
 template <class T>
-void LaunchSumsPassCpu(const T* and_effects, const T* or_effects, double* sums, Index batch,
-                       int n_players, Parallel& parallel) {
-  JAXINTER_DISPATCH(SumsPass, and_effects, or_effects, sums, batch, n_players, parallel);
+void LaunchOrderStrengthCpu(const T* and_effects, const T* or_effects, const double* threshold,
+                            const std::uint8_t* counted, double* sums, Index batch, int n_players,
+                            Parallel& parallel) {
+  JAXINTER_DISPATCH(OrderStrength, and_effects, or_effects, threshold, counted, sums, batch,
+                    n_players, parallel);
 }
 
 template <class T>
@@ -128,7 +131,8 @@ JAXINTER_INSTANTIATE(std::uint64_t)
                                          int, Parallel&);                                         \
   template void LaunchStreamPassCpu<T>(T*, Index, Parallel&);                                     \
   template void LaunchSplitPassCpu<T>(const T*, const T*, T*, T*, Index, Parallel&);              \
-  template void LaunchSumsPassCpu<T>(const T*, const T*, double*, Index, int, Parallel&);
+  template void LaunchOrderStrengthCpu<T>(const T*, const T*, const double*, const std::uint8_t*, \
+                                          double*, Index, int, Parallel&);
 JAXINTER_INSTANTIATE(float)
 JAXINTER_INSTANTIATE(double)
 #undef JAXINTER_INSTANTIATE

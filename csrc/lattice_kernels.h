@@ -25,16 +25,22 @@ void LaunchAndOrEffectsCpu(const T* v, const T* gamma, const T* delta, T* and_ef
                            T* or_effects, double* sums, Index batch, int n_players,
                            Parallel& parallel);
 
+// The same sums of finished effects [batch, 2^n_players], any number written: of the entries above
+// threshold [batch] (>= 0; null for 0) in absolute value whose byte in counted [batch, 2, 2^n] is
+// 1, not 0 (null for all 1). Same bits at every SIMD level. A NaN that is counted ends in both
+// sums.
+template <class T>
+void LaunchOrderStrengthCpu(const T* and_effects, const T* or_effects, const double* threshold,
+                            const std::uint8_t* counted, double* sums, Index batch, int n_players,
+                            Parallel& parallel);
+
 // What transforms and the fused kernel above are measured against (bounds_cpu.cc): x += 1, and the
-// fused kernel's passes one by one, its transforms aside. SumsPass takes tables of 2^8 or more.
+// split of the fused kernel as a pass of its own.
 template <class T>
 void LaunchStreamPassCpu(T* x, Index size, Parallel& parallel);
 template <class T>
 void LaunchSplitPassCpu(const T* v, const T* gamma, T* and_part, T* minus_or_part, Index size,
                         Parallel& parallel);
-template <class T>
-void LaunchSumsPassCpu(const T* and_effects, const T* or_effects, double* sums, Index batch,
-                       int n_players, Parallel& parallel);
 
 // The widest instruction set this machine runs: "avx512", "avx2" or "portable".
 const char* SimdLevel();

@@ -132,6 +132,32 @@ void MaskedInputs(const py::array& masks, int n_players, const py::array& x,
   if (!known) throw py::value_error("_cpu.masked_inputs: elements must have 1, 2, 4 or 8 bytes");
 }
 
+// threshold float64 [...], counted bool [..., 2, 2^n], sums float64 [..., 2, n].
+void OrderStrength(const py::array& and_effects, const py::array& or_effects,
+                   const std::optional<py::array_t<double>>& threshold,
+                   const std::optional<py::array_t<bool>>& counted, py::array_t<double>& sums) {
+  const Tables tables("order_strength", and_effects, or_effects);
+  const Index batch = tables.batch;
+  if (tables.n_players > kMaxPlayers || !IsContiguous(sums) ||
+      sums.size() != batch * 2 * tables.n_players ||
+      (threshold && !(IsContiguous(*threshold) && threshold->size() == batch)) ||
+      (counted && !(IsContiguous(*counted) && counted->size() == 2 * and_effects.size()))) {
+    throw py::value_error(
+        "_cpu.order_strength: threshold must be [...], counted [..., 2, 2**n] and sums [..., 2, n]"
+        ", n at most 30");
+  }
+  const void *and_data = and_effects.data(), *or_data = or_effects.data();
+  const double* threshold_data = threshold ? threshold->data() : nullptr;
+  const bool* counted_data = counted ? counted->data() : nullptr;
+  double* sums_data = sums.mutable_data();
+  OnThreads(tables, 2 * and_effects.nbytes(), [&](auto element, Parallel& threads) {
+    using T = decltype(element);
+    LaunchOrderStrengthCpu(static_cast<const T*>(and_data), static_cast<const T*>(or_data),
+                           threshold_data, reinterpret_cast<const std::uint8_t*>(counted_data),
+                           sums_data, batch, tables.n_players, threads);
+  });
+}
+
 // w, a, delta, y [groups, models, 2^n]; zeta [groups, models]; start [groups, models, 3, 2^n];
 // dual, eps, iterations [groups]; monitor int32 [2]: set [0] to stop, read [1] for the groups done.
 void SparseSplits(const py::array_t<double>& w, const std::optional<py::array_t<double>>& zeta,
@@ -192,21 +218,6 @@ void SplitPass(const py::array& v, const py::array& gamma, py::array& and_part,
   });
 }
 
-void SumsPass(const py::array& and_effects, const py::array& or_effects,
-              py::array_t<double>& sums) {
-  const Tables tables("sums_pass", and_effects, or_effects);
-  if (tables.n_players < 8 || sums.size() != tables.batch * 2 * tables.n_players) {
-    throw py::value_error("_cpu.sums_pass: sums must be [..., 2, n], n at least 8");
-  }
-  const void *and_data = and_effects.data(), *or_data = or_effects.data();
-  double* sums_data = sums.mutable_data();
-  OnThreads(tables, 2 * and_effects.nbytes(), [&](auto element, Parallel& threads) {
-    using T = decltype(element);
-    LaunchSumsPassCpu(static_cast<const T*>(and_data), static_cast<const T*>(or_data), sums_data,
-                      tables.batch, tables.n_players, threads);
-  });
-}
-
 }  // namespace
 }  // namespace jaxinter
 
@@ -217,6 +228,9 @@ PYBIND11_MODULE(_cpu, m) {
         arg("out").noconvert(), arg("matrix"));
   m.def("and_or_effects", &jaxinter::AndOrEffects, arg("v").noconvert(), arg("gamma").noconvert(),
         arg("delta").noconvert(), arg("and_effects").noconvert(), arg("or_effects").noconvert(),
+        arg("sums").noconvert());
+  m.def("order_strength", &jaxinter::OrderStrength, arg("and_effects").noconvert(),
+        arg("or_effects").noconvert(), arg("threshold").noconvert(), arg("counted").noconvert(),
         arg("sums").noconvert());
   m.def("masked_inputs", &jaxinter::MaskedInputs, arg("masks").noconvert(), arg("n_players"),
         arg("x").noconvert(), arg("baseline").noconvert(), arg("players").noconvert(),
@@ -235,12 +249,10 @@ PYBIND11_MODULE(_cpu, m) {
       .def("__dlpack_device__",
            [](const jaxinter::SharedArray&) { return jaxinter::SharedArray::Device(); });
   // Bounds, for bench/: one read and write of every element, the bound of every transform; and the
-  // passes that and_or_effects fuses, its transforms aside.
+  // split that and_or_effects fuses.
   m.def("stream_pass", &jaxinter::StreamPass, arg("x").noconvert());
   m.def("split_pass", &jaxinter::SplitPass, arg("v").noconvert(), arg("gamma").noconvert(),
         arg("and_part").noconvert(), arg("minus_or_part").noconvert());
-  m.def("sums_pass", &jaxinter::SumsPass, arg("and_effects").noconvert(),
-        arg("or_effects").noconvert(), arg("sums").noconvert());
   m.def("simd_level", &jaxinter::SimdLevel);
   m.def("thread_limit", &jaxinter::ThreadLimit);
 }

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinter import _checks, _native
+from jaxinter import _checks, _native, _primitives, masks
 
 
 def is_jax(x: Any) -> bool:
@@ -159,6 +159,27 @@ def floating_jax(call: str, argument: str, x: jax.Array) -> jax.Array:
     """x in the float dtype it is computed in (JAX without x64 has no float64: float32 then)."""
     dtype = _checks.float_dtype(call, argument, x.dtype)
     return x.astype(jax.dtypes.canonicalize_dtype(dtype)) if x.dtype != dtype else x
+
+
+def floating(call: str, argument: str, x: Any) -> Any:
+    """A JAX, torch or numpy array in the float dtype it is computed in."""
+    if is_jax(x):
+        return floating_jax(call, argument, x)
+    dtype = _checks.float_dtype(call, argument, numpy_dtype(x))
+    if is_torch(x):
+        return x.to(getattr(sys.modules["torch"], dtype.name))
+    return x.astype(dtype, copy=False)
+
+
+def orders_like(x: Any) -> tuple[Any, Any]:
+    """The array module of x, torch too, and the order of each coalition to index its arrays by."""
+    n = x.shape[-1].bit_length() - 1
+    if is_torch(x):
+        torch = sys.modules["torch"]
+        return torch, torch.from_numpy(masks.orders(n))
+    if is_jax(x):  # counted where it is used: no constant of 2^n in the program
+        return jnp, jax.lax.population_count(_primitives.lattice_index(x))
+    return np, masks.orders(n)
 
 
 def namespace(x: Any) -> Any:

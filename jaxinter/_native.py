@@ -19,12 +19,12 @@ for _name, _capsule in _cpu.registrations().items():
 
 subset_transform = _cpu.subset_transform
 and_or_effects = _cpu.and_or_effects
+order_strength = _cpu.order_strength
 masked_inputs = _cpu.masked_inputs
 sparse_split = _cpu.sparse_split
 from_dlpack = _cpu.from_dlpack
 SharedArray = _cpu.SharedArray
 stream_pass = _cpu.stream_pass
 split_pass = _cpu.split_pass
-sums_pass = _cpu.sums_pass
 simd_level = _cpu.simd_level
 thread_limit = _cpu.thread_limit

@@ -44,7 +44,7 @@ class Interactions:
 
     Several models explained together (`joint`) have effects, residuals and biases with an axis of
     their own after the batch, ``[..., models, 2**n]``, and one certificate ``[...]``, that of the
-    joint objective; batch indices go over the samples.
+    joint objective; batch indices go over the samples, and `model(i)` takes one model out.
 
     Attributes:
       and_effects, or_effects: ``[..., 2**n]``, entry 0 is 0, in the units of v.
@@ -102,6 +102,18 @@ class Interactions:
         bias = np.asarray(self.bias) if isinstance(self.bias, np.generic) else self.bias
         return bias[..., None] + and_or_sum(self.and_effects, self.or_effects)
 
+    def dividends(self) -> Any:
+        """What the bias and the effects add up to as AND effects alone, ``[..., 2**n]``.
+
+            m(S) = AND(S) + (-1)^(|S| + 1) sum_{L superset S} OR(L),   m(empty) = bias
+
+        They are the Mobius coefficients (Harsanyi dividends) of `reconstruct()`.
+
+        Source: 1 where S meets T is ``sum_{L within S and T, not empty} (-1)^(|L| + 1)``.
+        """
+        bias = np.asarray(self.bias) if isinstance(self.bias, np.generic) else self.bias
+        return and_or_dividends(self.and_effects, self.or_effects, bias[..., None])
+
     def top(self, k: int) -> list[Effect]:
         """The k strongest effects of one sample by absolute value; ties by kind, then by index."""
         k = _checks.count("Interactions.top", "k", k)
@@ -134,6 +146,22 @@ class Interactions:
             tau = tau * strength.max(axis=(-2, -1))
         tau = xp.broadcast_to(tau, strength.shape[:-2])[..., None, None]
         return self._kind((strength > tau) & (strength > 0))
+
+    def model(self, i: int) -> "Interactions":
+        """Model i of several explained together: its effects, bias and residual, `joint` False.
+
+        `primal` is the model's own sum. The certificate is that of all models: `dual` and `gap`
+        are NaN and `multiplier` None; `iterations`, `converged` and `tie_break` stay the group's.
+        """
+        if not self.joint:
+            raise ValueError("Interactions.model: takes interactions of several models; got one's")
+        i, models = _checks.count("Interactions.model", "i", i), self.bias.shape[-1]
+        if i >= models:
+            raise IndexError(f"Interactions.model: i must be from 0 to {models - 1}; got {i}")
+        unproven = {"dual": self.dual * math.nan, "multiplier": None, "joint": False}
+        of_one = {"bias": self.bias[..., i], "residual": self.residual[..., i, :]}
+        a, b = (x[..., i, :] for x in (self.and_effects, self.or_effects))
+        return replace(self, **of_one, **unproven)._with_effects(a, b)
 
     def merge_singletons(self) -> "Interactions":
         """OR({i}) moved into AND({i}), which is the same function of the coalition.
@@ -214,8 +242,7 @@ class Interactions:
 
         Singletons are merged into AND first. For every set S of players, by `kind`:
 
-        "all"   ``AND(S) + (-1)^(|S| + 1) sum_{L superset S} OR(L)``, index "Moebius": AND and OR as
-                the dividends of `reconstruct()`; nothing is lost
+        "all"   the `dividends()` of AND and OR together, index "Moebius"; nothing is lost
         "AND"   ``AND(S)``, index "Moebius": the dividends of bias and AND effects
         "OR"    ``(-1)^(|S| + 1) OR(S)``, index "Co-Moebius": that of bias and OR effects. It does
                 not add up to v(full), as force and waterfall plots take it to
@@ -233,8 +260,6 @@ class Interactions:
         Raises:
           ValueError: a batch, an unknown kind, `max_order` below 1, or a negative threshold.
           ImportError: shapiq is not installed.
-
-        Source: 1 where S meets T is ``sum_{L within S and T, not empty} (-1)^(|L| + 1)``.
         """
         from jaxinter.adapters.shapiq import to_interaction_values
 
@@ -244,11 +269,10 @@ class Interactions:
             )
         merged = self.merge_singletons()
         effects, or_effects = merged._one_sample("to_shapiq").astype(np.float64)
-        sign = 2 * (masks.orders(self.n_players) % 2) - 1
         if kind == "all":
-            effects = effects + sign * superset_zeta(or_effects)
+            effects = and_or_dividends(effects, or_effects, 0.0)
         elif kind == "OR":
-            effects = sign * or_effects
+            effects = np.where(masks.orders(self.n_players) % 2, or_effects, 0 - or_effects)
         effects[0] = self.bias
         index = "Co-Moebius" if kind == "OR" else "Moebius"
         return to_interaction_values(effects, index, max_order, threshold=threshold)
@@ -361,6 +385,14 @@ def and_or_sum(and_effects: Any, or_effects: Any) -> Any:
     missed = zeta(or_effects)
     missed = missed.flip(-1) if _arrays.is_torch(missed) else missed[..., ::-1]
     return zeta(and_effects) + missed[..., :1] - missed
+
+
+def and_or_dividends(and_effects: Any, or_effects: Any, bias: Any) -> Any:
+    """The Mobius coefficients of bias + `and_or_sum`; see `Interactions.dividends`."""
+    xp, order = _arrays.orders_like(and_effects)
+    shared = superset_zeta(or_effects)
+    effects = and_effects + xp.where(order % 2 == 1, shared, 0 - shared)
+    return xp.where(order == 0, bias, effects)
 
 
 def spread(x: Any) -> Any:

@@ -115,6 +115,36 @@ void CheckFused(Index batch, int n, bool with_delta, int offset) {
   Check(near, "fused sums", n, batch);
 }
 
+// `parts`: with a threshold, one that an effect meets; and with bytes that leave entries out.
+template <class T>
+void CheckStrength(Index batch, int n, bool parts, int offset) {
+  SleepingThreads threads(1 << 30);
+  const Index size = batch << n;
+  const auto a = Normal<T>(size + offset), b = Normal<T>(size + offset);
+  std::vector<double> sums(batch * 2 * n, 7), expected(batch * 2 * n), threshold(batch);
+  std::vector<std::uint8_t> counted(2 * size);
+  for (Index i = 0; i < batch; ++i) threshold[i] = std::fabs(b[offset + ((i + 1) << n) - 1]);
+  for (std::uint8_t& byte : counted) byte = random_bits() & 1;
+  LaunchOrderStrengthCpu(a.data() + offset, b.data() + offset, parts ? threshold.data() : nullptr,
+                         parts ? counted.data() : nullptr, sums.data(), batch, n, threads);
+  for (Index i = 0; i < size; ++i) {
+    const Index sample = i >> n, s = i & ((Index{1} << n) - 1);
+    const int order = __builtin_popcountll(s);
+    for (int kind = 0; kind < 2 && order > 0; ++kind) {
+      const double x = kind ? b[offset + i] : a[offset + i];
+      if (parts && (std::fabs(x) <= threshold[sample] || !counted[((2 * sample + kind) << n) + s]))
+        continue;
+      expected[sample * 2 * n + (x < 0) * n + order - 1] += std::fabs(x);
+    }
+  }
+  bool near = true;
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const double tolerance = sizeof(T) == 4 ? 1e-6 : 1e-12;
+    near = near && std::fabs(sums[i] - expected[i]) <= tolerance * expected[i];
+  }
+  Check(near, "order strength", n, batch);
+}
+
 template <class T>
 void CheckAssembly(Index rows, int n, Index size, int form) {
   SleepingThreads threads(1 << 30);
@@ -262,6 +292,9 @@ int main(int argc, char**) {
       CheckTransforms<double>(n < 15 ? 5 : 1, n, offset);
       CheckFused<float>(n < 15 ? 5 : 1, n, offset == 0, offset);
       CheckFused<double>(n < 15 ? 5 : 1, n, offset == 1, offset);
+      CheckStrength<float>(n < 15 ? 5 : 1, n, offset == 0, offset);
+      CheckStrength<double>(n < 15 ? 5 : 1, n, offset == 1, offset);
+      CheckStrength<double>(n < 9 ? 700 : 5, n, offset == 0, offset);
     }
   }
   if (most == 13) {  // the paths of large tables

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages 5 and 7: `Interactions`, files, tables, and the axioms and laws of their statistics."""
+"""Stage 5: `Interactions`, its files and tables, and the axioms of the effects."""
 
 import os
 import pickle
@@ -191,41 +191,6 @@ class TestFiles:
             ji.load(tmp_path / "newer.npz")
         with pytest.raises(FileNotFoundError):
             ji.load(tmp_path / "missing.npz")
-
-
-class TestOrderStrength:
-    def test_equals_the_definition(self, batch):
-        strength = ji.order_strength(batch)
-        for sample in range(3):
-            positive, negative = reference.order_strength(
-                batch.and_effects[sample], batch.or_effects[sample], 5
-            )
-            np.testing.assert_allclose(strength.positive[sample], positive, atol=1e-12)
-            np.testing.assert_allclose(strength.negative[sample], negative, atol=1e-12)
-        np.testing.assert_array_equal(strength.orders, [1, 2, 3, 4, 5])
-
-    def test_laws(self, batch, rng):
-        strength = ji.order_strength(batch)
-        total = (strength.positive + strength.negative).sum(axis=-1)
-        np.testing.assert_allclose(total, batch.primal, rtol=1e-12)
-        rise = batch.reconstruct()[:, -1] - batch.bias
-        np.testing.assert_allclose((strength.positive - strength.negative).sum(axis=-1), rise)
-
-    def test_threshold_and_jax(self, batch):
-        strength = ji.order_strength(batch, threshold=0.3)
-        kept = np.where(np.abs(batch.effects) > 0.3, np.abs(batch.effects), 0).sum(axis=(1, 2))
-        np.testing.assert_allclose((strength.positive + strength.negative).sum(axis=-1), kept)
-        with jax.enable_x64(True):
-            on_device = jax.tree.map(jax.numpy.asarray, batch)
-            jitted = jax.jit(ji.order_strength)(on_device)
-        np.testing.assert_allclose(jitted.positive, ji.order_strength(batch).positive, rtol=1e-12)
-
-
-def test_salience_threshold(rng):
-    v = rng.normal(size=(4, 5, 8))
-    expected = 0.05 * np.mean([abs(row[-1] - row[0]) for row in v.reshape(-1, 8)])
-    assert np.isclose(ji.salience_threshold(v, ratio=0.05), expected)
-    assert ji.salience_threshold(np.zeros((0, 8))) == 0.0
 
 
 class TestAxioms:
