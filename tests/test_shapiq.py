@@ -24,10 +24,11 @@ def required(name):
 
 shapiq = required("shapiq")
 ensemble = required("sklearn.ensemble")
+synthetic = required("shapiq_games.synthetic")
 adapter = importlib.import_module("jaxinter.adapters.shapiq")
 
-# ExactComputer meets v(full) in FSII by a weight of 1e8, not exactly.
-TOLERANCE = {"FSII": 1e-8, "FBII": 1e-8}
+# ExactComputer meets v(full) in FSII and kADD-SHAP by a weight of 1e8, not exactly.
+TOLERANCE = {"FSII": 1e-8, "FBII": 1e-8, "kADD-SHAP": 1e-8}
 N = 5
 pytestmark = [  # of ExactComputer, for the empty set
     pytest.mark.filterwarnings("ignore:CHII is not defined for the empty set"),
@@ -53,13 +54,16 @@ def games():
     rng = np.random.default_rng(7)
     unanimity = np.zeros(2**6)  # a sum of three unanimity games and a constant
     unanimity[[0, 0b11, 0b101100, 0b111111]] = 1.0, 2.0, -3.0, 0.5
-    tables = rng.normal(size=2**N), ji.zeta(unanimity)
+    soum = synthetic.SOUM(n=7, n_basis_games=12, random_state=3)
+    assert not soum.normalize
+    soum_table = np.asarray(soum(ji.all_masks(7)), float)
+    tables = rng.normal(size=2**N), ji.zeta(unanimity), soum_table
     return [(v, shapiq.ExactComputer(look_up(v), v.size.bit_length() - 1)) for v in tables]
 
 
 class TestIndex:
-    @pytest.mark.parametrize("order", [1, 2, 3])
-    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("order", [1, 2, 3, N])
+    @pytest.mark.parametrize("name", [name for name in NAMES if name != "Walsh"])
     def test_equals_exact_computer(self, games, name, order):
         for v, computer in games:
             ours, top = index(v, name, order), 1 if name in ("SV", "BV") else order
@@ -70,6 +74,14 @@ class TestIndex:
             for s in compared:
                 expected = pytest.approx(theirs[s], abs=TOLERANCE.get(name, 1e-12))
                 assert ours[sum(1 << i for i in s)] == expected
+
+    def test_walsh_is_their_banzhaf_index_rescaled(self, games):
+        for v, computer in games:
+            ours = index(v, "Walsh", 3)
+            theirs = computer("BII", 3)
+            for s in theirs.interactions:
+                expected = pytest.approx((-0.5) ** len(s) * theirs[s], abs=1e-12)
+                assert not s or ours[sum(1 << i for i in s)] == expected
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +211,9 @@ class TestExact:
         assert ours.n_players == N and ours.estimation_budget == 2**N and not ours.estimated
         assert ours.baseline_value == explainer.baseline_value != 0
 
-    @pytest.mark.parametrize(("name", "order"), [*CASES, ("BII", 3), ("CHII", 2)])
+    OTHERS = (("BII", 3), ("CHII", 2), ("kADD-SHAP", 2), ("SGV", 2), ("CHGV", 3), ("JointSV", 2))
+
+    @pytest.mark.parametrize(("name", "order"), [*CASES, *OTHERS])
     def test_in_agnostic_explainer(self, rng, name, order):
         v = rng.normal(size=2**N)
         exact = adapter.Exact(N, order, name)
