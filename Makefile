@@ -16,12 +16,14 @@ bench: .venv/test
 	$(BIN)/python bench/bench_assemble.py
 	$(BIN)/python bench/bench_sparse.py
 	$(BIN)/python bench/bench_evaluate.py
+	$(BIN)/python bench/bench_statistics.py
 
 bench-smoke: .venv/test
 	$(BIN)/python bench/bench_transform.py --smoke
 	$(BIN)/python bench/bench_assemble.py --smoke
 	$(BIN)/python bench/bench_sparse.py --smoke
 	$(BIN)/python bench/bench_evaluate.py --smoke
+	$(BIN)/python bench/bench_statistics.py --smoke
 
 lint: .venv/lint
 	$(BIN)/ruff check .
