@@ -26,7 +26,8 @@ STAGES += ["sparse.sparsity", "sparse.stream", "sparse"]
 STAGES += ["stats", "conciseness", "indices"]
 STAGES += ["compare", "pruning", "similarity", "multiorder"]
 STAGES += ["distributions", "fit"]
-STAGES += ["plot.patches", "plot.words", "plot.columns", "plot.orders", "plot"]
+STAGES += ["plot.patches", "plot.words", "plot.columns"]
+STAGES += ["plot.orders", "plot.pruning", "plot.fits", "plot.curves", "plot"]
 STAGES += [f"adapters.{name}" for name in ("model", "torch", "jax", "text", "sklearn", "onnx")]
 STAGES += [
     "adapters.shapiq",

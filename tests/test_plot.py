@@ -468,7 +468,7 @@ def test_one_sample_of_one_model(draw):
     batch = ji.extract(np.zeros((3, 2, 4)))
     with pytest.raises(ValueError, match=r"of one sample; got .* \(3, 2\). Index it, .*\[0, 0\]"):
         draw(batch)
-    with pytest.raises(ValueError, match=r"of one model; got 2 models .* joint=False"):
+    with pytest.raises(ValueError, match=r"of one model; got 2 models .* interactions.model\(0\)"):
         draw(ji.extract(np.zeros((2, 4)), joint=True))
     draw(batch[0, 0])
 
