@@ -369,10 +369,13 @@ def _exact(hat: np.ndarray, grid: _Grid, u: np.ndarray) -> np.ndarray:
 
 
 def _linear(y: np.ndarray, curve: np.ndarray, alpha: np.ndarray, parts: str) -> tuple:
-    """gamma and beta ``[fits, 2]`` for given curves, and the residual."""
+    """gamma and beta ``[fits, 2]`` for given curves, and the residual. A part that is no more than
+    rounding is 0."""
     bump = np.tile(spindle(y.shape[1] // 2, alpha), 2)
     d, s = curve * (parts != "spindle"), bump * (parts != "decay")
-    weights = np.stack(_nonnegative(*_products(y, d, s)), axis=-1)
+    products = _products(y, d, s)
+    weights = np.stack(_nonnegative(*products), axis=-1)
+    weights[weights * np.sqrt(np.stack(products[:2], axis=-1)) < 1e-12] = 0
     return weights, y - weights[:, :1] * d - weights[:, 1:] * s
 
 

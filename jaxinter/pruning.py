@@ -57,6 +57,7 @@ class PruningSeries:
     Attributes:
       ratios: as given, increasing.
       accuracy: of the pruned networks, or None.
+      low: the last of the low orders.
       pair_mode: "fixed" (one extraction of the original) or "joint" (one with each pruned network).
       rho_low, rho_high: preserved ratios of low and high orders, as of `preserved_ratio`.
       removed, removed_generalizable, salient: A, G and the strength of all salient effects, as of
@@ -72,6 +73,7 @@ class PruningSeries:
 
     ratios: np.ndarray
     accuracy: np.ndarray | None
+    low: int
     pair_mode: str
     rho_low: np.ndarray
     rho_high: np.ndarray
@@ -234,6 +236,7 @@ def pruning_series(
     return PruningSeries(
         ratios=steps,
         accuracy=_checked_accuracy(call, accuracy, len(steps)),
+        low=low,
         pair_mode="fixed" if fixed else "joint",
         efficiency=pruning_efficiency(*totals),
         **numbers,

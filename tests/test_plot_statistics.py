@@ -145,6 +145,7 @@ def series_of(rng, ratios=RATIOS, accuracy=True, n=N, **changes):
     series = ji.PruningSeries(
         ratios=np.asarray(ratios),
         accuracy=np.linspace(0.9, 0.1, k) if accuracy else None,
+        low=3,
         pair_mode="fixed",
         rho_low=np.linspace(1, 0.6, k),
         rho_high=np.linspace(1, 0.1, k),
@@ -676,3 +677,68 @@ def test_bad_calls_leave_no_figure():
             with pytest.raises(error):
                 call()
             assert not pyplot.get_fignums()
+
+
+# --- counts, offsetting, conditions
+
+
+def test_salient_counts_are_bars_side_by_side(rng):
+    counts = ji.SalientCounts(*rng.integers(0, 9, size=(2, 3, N)))
+    ax = ji.plot.salient_counts(counts)
+    expected = [counts.and_counts.mean(axis=0), counts.or_counts.mean(axis=0)]
+    np.testing.assert_allclose(heights(ax), expected)
+    assert legend(ax.get_legend()) == ["AND", "OR"]
+    plain, hatched = (group[0] for group in ax.containers)
+    assert hatched.get_hatch() and not plain.get_hatch()
+    assert grey(hatched.get_facecolor()[:3]) - grey(plain.get_facecolor()[:3]) > 0.4
+    assert plain.get_x() + plain.get_width() == pytest.approx(hatched.get_x())
+    nothing_overlaps(ax.figure)
+
+
+def test_offsetting_is_that_of_the_mean(rng):
+    strength = strengths(rng, 4)
+    strength.negative[:, 1] = strength.positive[:, 1] = 0  # an order without strength: a gap
+    ax = ji.plot.offsetting(strength, label="one")
+    ji.plot.offsetting(strength[0], ax, label="two")
+    found = lines(ax)
+    np.testing.assert_allclose(found["one"], strength.mean().offsetting)
+    assert np.isnan(found["one"][1]) and found["two"].shape == (N,)
+    assert len({line.get_color() for line in ax.lines}) == 2
+
+
+def test_sparsity_conditions_draw_the_mean_output_and_its_least(rng):
+    values = np.cumsum(np.r_[0, rng.random(2**N - 1)]) / 5
+    conditions = ji.sparsity_conditions(values)
+    ax = ji.plot.sparsity_conditions(conditions, label="v")
+    np.testing.assert_allclose(lines(ax)["v"], conditions.average_output)
+    least = ax.lines[-1].get_ydata()
+    assert np.isfinite(conditions.power) and (least <= conditions.average_output + 1e-12).all()
+    assert least[-1] == pytest.approx(conditions.average_output[-1])
+    many = ji.sparsity_conditions(np.stack([values, 2 * values, -values]))
+    ax = ji.plot.sparsity_conditions(many)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), conditions.average_output)
+    assert len(ax.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: ji.plot.salient_counts(3),
+            "salient_counts: counts must be a SalientCounts; got int",
+        ),
+        (
+            lambda: ji.plot.salient_counts(ji.SalientCounts(*np.zeros((2, 0, N)))),
+            "salient_counts: counts must hold a sample",
+        ),
+        (lambda: ji.plot.offsetting(3), "offsetting: strength must be an OrderStrength; got int"),
+        (
+            lambda: ji.plot.sparsity_conditions(3),
+            "conditions must be a SparsityConditions; got int. Use ji.sparsity_conditions",
+        ),
+    ],
+)
+def test_bad_counts_and_conditions(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+    assert not pyplot.get_fignums()

@@ -10,18 +10,24 @@ _bars.py    what all figures of strength by order share
 patches.py  images
 words.py    sentences
 columns.py  table rows
-orders.py   strength by order
+orders.py   strength, and salient effects, by order
 pruning.py  strength by order, and shares, along a series of pruning ratios
 fits.py     decay and spindle, of one fit or several, and along training
-curves.py   lines: similarity by order, sparsity, matching
+curves.py   lines: similarity and offsetting by order, sparsity, matching
 """
 
 from jaxinter.plot._style import NEGATIVE as NEGATIVE
 from jaxinter.plot._style import POSITIVE as POSITIVE
 from jaxinter.plot.columns import effects_on_columns
-from jaxinter.plot.curves import jaccard, matching_curve, sparsity_curve
+from jaxinter.plot.curves import (
+    jaccard,
+    matching_curve,
+    offsetting,
+    sparsity_conditions,
+    sparsity_curve,
+)
 from jaxinter.plot.fits import checkpoints, distributions
-from jaxinter.plot.orders import order_strength
+from jaxinter.plot.orders import order_strength, salient_counts
 from jaxinter.plot.patches import effects_on_patches
 from jaxinter.plot.pruning import pruning_orders, pruning_ratios
 from jaxinter.plot.words import effects_on_words
@@ -34,8 +40,11 @@ __all__ = [
     "effects_on_words",
     "jaccard",
     "matching_curve",
+    "offsetting",
     "order_strength",
     "pruning_orders",
     "pruning_ratios",
+    "salient_counts",
+    "sparsity_conditions",
     "sparsity_curve",
 ]

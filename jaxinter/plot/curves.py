@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`jaccard`, `sparsity_curve`, `matching_curve`: lines, several of them on one axes."""
+"""Lines, several of them on one axes: `jaccard`, `offsetting`, `sparsity_conditions`, curves."""
 
 import math
 from typing import Any
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from jaxinter import _arrays
-from jaxinter.conciseness import MatchingCurve, SparsityCurve
+from jaxinter.conciseness import MatchingCurve, SparsityConditions, SparsityCurve
 from jaxinter.plot import _bars, _style
 from jaxinter.similarity import JaccardByOrder
+from jaxinter.stats import OrderStrength
 
-__all__ = ["jaccard", "matching_curve", "sparsity_curve"]
+__all__ = ["jaccard", "matching_curve", "offsetting", "sparsity_conditions", "sparsity_curve"]
 
 BAND = (0.1, 0.9)  # quantiles over samples
 RANKS = 300  # points of a line over up to 2**(n + 1) ranks
@@ -47,6 +48,78 @@ def jaccard(similarity: JaccardByOrder, ax: Any = None, *, label: str | None = N
     ax.set_ylim(0, 1.02)
     _bars.label_x(ax)
     ax.set_ylabel("Jaccard similarity,\ntraining and testing samples")
+    return ax
+
+
+def offsetting(strength: OrderStrength, ax: Any = None, *, label: str | None = None) -> Any:
+    """The share of each order's strength that its two signs take from each other, 0 to 1.
+
+    Args:
+      strength: from `order_strength`; of a batch, that of the mean strengths. Orders without
+        strength are left out.
+      ax: matplotlib axes to draw on, perhaps with the lines of earlier calls; a new figure
+        otherwise.
+      label: of the line in the legend.
+
+    Returns:
+      The axes.
+
+    Raises:
+      TypeError: strength is no `OrderStrength`.
+      ValueError: no samples.
+
+    Source: paper 002, section 3: interactions of high order that offset each other.
+    """
+    up, down = _bars.up_and_down("plot.offsetting", "strength", strength)
+    ax, style = _axes_and_style(ax)
+    share = OrderStrength(up, down).offsetting
+    _draw(ax, np.arange(1, len(up) + 1), share, label, style)
+    ax.set_xticks(_bars.ticks(ax, len(up)))
+    ax.set_ylim(0, 1.02)
+    _bars.label_x(ax)
+    ax.set_ylabel("offsetting strength, share")
+    return ax
+
+
+def sparsity_conditions(
+    conditions: SparsityConditions,
+    ax: Any = None,
+    *,
+    label: str | None = None,
+    unit: str = "log-odds",
+) -> Any:
+    """The mean output u(k) of k players, of conditions 2 and 3: does it rise, and how steeply?
+
+    Of several samples the median, in a band from the 10 % to the 90 % quantile; of one sample with
+    a finite p also the least that condition 3 lets it be, (k / n)^p u(n), dotted.
+
+    Args:
+      conditions: from `sparsity_conditions`.
+      ax: matplotlib axes to draw on, perhaps with the lines of earlier calls; a new figure
+        otherwise.
+      label: of the line in the legend.
+      unit: of v, for the axis label.
+
+    Returns:
+      The axes.
+
+    Raises:
+      TypeError: conditions is no `SparsityConditions`.
+
+    Source: paper 001, appendix B.
+    """
+    call = "plot.sparsity_conditions"
+    _check(call, "conditions", conditions, SparsityConditions, "sparsity_conditions")
+    u = np.asarray(_arrays.host(call, "conditions", conditions.average_output), np.float64)
+    sizes = np.arange(u.shape[-1])
+    n = len(sizes) - 1
+    ax, style = _axes_and_style(ax)
+    _draw_samples(ax, sizes, u.reshape(math.prod(conditions.batch), n + 1), label, style)
+    if not conditions.batch and n and np.isfinite(conditions.power):
+        least = (sizes / n) ** float(conditions.power) * u[-1]
+        ax.plot(sizes, least, color=style["color"], linestyle=":", linewidth=1.2)
+    ax.set_xlabel("players present")
+    ax.set_ylabel(f"mean of v(S) - v(empty) ({unit})")
     return ax
 
 

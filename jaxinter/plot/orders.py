@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`order_strength`: strength by order as bars."""
+"""`order_strength`, `salient_counts`: bars by order."""
 
+import math
 from typing import Any
 
+import numpy as np
+
+from jaxinter import _arrays
+from jaxinter.conciseness import SalientCounts
 from jaxinter.plot import _bars, _style
 from jaxinter.stats import OrderStrength
 
-__all__ = ["order_strength"]
+__all__ = ["order_strength", "salient_counts"]
 
 
 def order_strength(
@@ -45,4 +50,48 @@ def order_strength(
     _bars.label_x(ax)
     ax.set_ylabel(f"summed effects ({unit}),\nmean over samples")
     _style.legend_below(ax, _bars.handles("all", "" if part is None else part_label))
+    return ax
+
+
+def salient_counts(counts: SalientCounts, ax: Any = None) -> Any:
+    """How many effects of each order are salient, mean over the batch: AND plain, OR hatched.
+
+    Args:
+      counts: from `salient_counts`.
+      ax: matplotlib axes to draw on; a new figure otherwise.
+
+    Returns:
+      The axes.
+
+    Raises:
+      TypeError: counts is no `SalientCounts`.
+      ValueError: no samples.
+    """
+    call = "plot.salient_counts"
+    if not isinstance(counts, SalientCounts):
+        raise TypeError(
+            f"{call}: counts must be a SalientCounts; got {type(counts).__name__}. Use "
+            "ji.salient_counts"
+        )
+    if 0 in counts.batch:
+        raise ValueError(f"{call}: counts must hold a sample; got a batch of shape {counts.batch}")
+    if ax is None:
+        ax = _style.pyplot().subplots(figsize=(6, 3.6), layout="constrained")[1]
+    n = len(counts.orders)
+    looks: dict[str, dict[str, Any]] = {
+        "AND": {"color": "0.35"},
+        "OR": {"facecolor": "white", "edgecolor": "0.2"},
+    }
+    looks["OR"] |= {"hatch": "////", "linewidth": 0.8}
+    for side, (kind, look) in zip((-1, 1), looks.items()):
+        found = counts.and_counts if kind == "AND" else counts.or_counts
+        mean = np.asarray(_arrays.host(call, "counts", found), np.float64)
+        mean = mean.reshape(math.prod(counts.batch), n).mean(axis=0)
+        half = _bars.WIDTH / 2
+        ax.bar(counts.orders + side * half / 2, mean, half, label=kind, **look)
+    ax.set_xticks(_bars.ticks(ax, n))
+    ax.spines[["top", "right"]].set_visible(False)
+    _bars.label_x(ax)
+    ax.set_ylabel("salient effects,\nmean over samples")
+    ax.legend(frameon=False, fontsize=_style.SMALL)
     return ax

@@ -111,8 +111,8 @@ def pruning_ratios(
     if ax is None:
         ax = _style.pyplot().subplots(figsize=(6.6, 3.7), layout="constrained")[1]
     lines = {
-        r"$\rho_{\mathrm{low}}$, low orders": series.rho_low,
-        r"$\rho_{\mathrm{high}}$, high orders": series.rho_high,
+        rf"$\rho_{{\mathrm{{low}}}}$, orders 1 to {series.low}": series.rho_low,
+        rf"$\rho_{{\mathrm{{high}}}}$, orders above {series.low}": series.rho_high,
     }
     if series.accuracy is not None:
         lines["accuracy"] = series.accuracy
