@@ -163,13 +163,7 @@ def analyse(out):
         accuracy=run["accuracy"],
     )
     phases = series.phases(run["accuracy_original"])
-    table = series.to_pandas().drop(columns="removed_generalizable")
-    whole, part = series.emerged, series.emerged_generalizable
-    table["emerged"] = whole.total.sum(axis=1)
-    table["generalizable"] = part.total.sum(axis=1) / table["emerged"]  # of those that emerged
-    one_way = abs(whole.positive.sum(axis=1) - whole.negative.sum(axis=1))
-    table["offsetting"] = 1 - one_way / table["emerged"]
-    print(table.round(3).to_string(index=False))
+    print(series.to_pandas().round(3).to_string(index=False))
     share = series.generalizable.total[0].sum() / series.original.total[0].sum()
     print(f"\nof the original's own salient strength {share:.2f} is generalizable")
     print(f"Table 2, {run['pair_mode']} pairs, efficiency of pruning by phase: {phases}")

@@ -146,7 +146,7 @@ def analyse(out, reference):
     star = epochs.index(normal if reference == "normal" else epochs[-1])
     name = f"epoch {epochs[star]}"
     effects = series[star].effects / units[star]
-    fit = ji.fit_distributions(stacked(strengths), effects, reference_name=name)
+    fit = ji.fit_distributions(strengths, effects, reference_name=name)
     print(f"\nI* of the decay: {name}; the normal phase ends at epoch {normal}")
     show(
         {"epoch": epochs, "train loss": run["train_loss"], "test loss": run["test_loss"]}
@@ -162,7 +162,7 @@ def analyse(out, reference):
     before = series[epochs.index(normal)]
     noisy = [ji.load(out / f"noise_{sigma}.npz") for sigma in noise]
     strengths = [ji.order_strength(one).mean() for one in (before, *noisy)]
-    fit = ji.fit_distributions(stacked(strengths), before, reference_name=f"epoch {normal}")
+    fit = ji.fit_distributions(strengths, before, reference_name=f"epoch {normal}")
     parts = {"decay": fit.decay.total.sum(axis=1), "spindle": fit.spindle.total.sum(axis=1)}
     print(f"\nnoise on the parameters of epoch {normal}, which is I*: strength of the parts")
     losses = [run["test_loss"][epochs.index(normal)], *run["noise_loss"]]
@@ -171,7 +171,7 @@ def analyse(out, reference):
     titles = [f"noise {sigma:g}" for sigma in (0, *noise)]
     ji.plot.distributions(fit, titles=titles)[0, 0].figure.savefig(out / "figure4.png", dpi=150)
     # What the noise brought, on its own, is a spindle (001, Fig. 3).
-    new = stacked([ji.new_strength(one, before, of="effects").mean() for one in noisy])
+    new = [ji.new_strength(one, before, of="effects").mean() for one in noisy]
     axes = ji.plot.distributions(ji.fit_distributions(new, parts="spindle"), titles=titles[1:])
     axes[0, 0].figure.savefig(out / "figure3.png", dpi=150)
 
@@ -195,11 +195,6 @@ def analyse(out, reference):
     figure.suptitle("positive up, negative down; full bars: shared with the baseline (log-odds)")
     figure.savefig(out / "paper002_figure2.png", dpi=150)
     print(f"\nwrote figure3.png to figure6.png and paper002_figure2.png to {out}")
-
-
-def stacked(strengths):
-    """Strengths by order of several networks as one batch."""
-    return jax.tree.map(lambda *parts: np.stack(parts), *strengths)
 
 
 def show(columns):

@@ -2,7 +2,7 @@
 """8b. The fit of both distributions to a network's strengths by order (paper 001, Eq. 9)."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from jaxinter.interactions import Interactions
 from jaxinter.stats import OrderStrength
 
 __all__ = ["FitParameters", "FittedDistributions", "fit_distributions"]
+
+NEGLIGIBLE = 0.05  # share of the strength below which the end of a part's range goes unsaid
 
 
 class FitParameters(NamedTuple):
@@ -128,7 +130,7 @@ class FittedDistributions:
 
 
 def fit_distributions(
-    strength: OrderStrength,
+    strength: OrderStrength | Sequence[OrderStrength],
     reference: Any = None,
     *,
     parts: str = "both",
@@ -148,8 +150,8 @@ def fit_distributions(
     the best point of the grid.
 
     Args:
-      strength: from `order_strength` (its `.mean()` for a data set) or a new-interaction strength;
-        every entry of its batch ``[...]`` is fitted.
+      strength: from `order_strength` (its `.mean()` for a data set) or `new_strength`; every entry
+        of its batch ``[...]`` is fitted. Or a sequence of them, as of checkpoints, of one shape.
       reference: I* of the decay: `Interactions` (all batch axes are samples), or effects
         ``[samples, 2, 2**n]``, AND then OR, one for all fits; or ``[..., samples, 2, 2**n]`` with
         the batch of `strength`, each fit's own. Which network it comes from decides what counts as
@@ -169,7 +171,8 @@ def fit_distributions(
         range.
 
     Warns:
-      UserWarning: alpha or delta of a fit at the end of its range: the fit wants to go beyond.
+      UserWarning: alpha or delta of a fit at the end of its range, which would go beyond; if its
+        part is 5 % of the fitted strength or more.
 
     >>> rng = np.random.default_rng(0)
     >>> last = rng.normal(size=(20, 2, 2**8)) * 0.5 ** ji.orders(8)  # I* of 20 samples
@@ -182,10 +185,12 @@ def fit_distributions(
     Source: paper 001, Eq. 9. One search serves all three fits: both, decay alone, spindle alone.
     """
     call = "fit_distributions"
+    if isinstance(strength, (list, tuple)) and all(isinstance(x, OrderStrength) for x in strength):
+        strength = _stacked(call, strength)
     if not isinstance(strength, OrderStrength):
         raise TypeError(
-            f"{call}: strength must be an OrderStrength; got {type(strength).__name__}. Use "
-            "order_strength(interactions).mean()"
+            f"{call}: strength must be an OrderStrength, or a sequence of them; got "
+            f"{type(strength).__name__}. Use order_strength(interactions).mean()"
         )
     if parts not in ("both", "decay", "spindle"):
         raise ValueError(f'{call}: parts must be "both", "decay" or "spindle"; got {parts!r}')
@@ -218,7 +223,10 @@ def fit_distributions(
         for name, x in _fit(target[beyond], own, alphas, 10**-2.5, n_deltas, parts).items():
             fitted[name][beyond] = x
     ends = (low, high), (0.0, 10**-2.5 if delta_max is None else end)
-    for name, at_edge, (least, most) in zip(("alpha", "delta"), fitted["at_edge"].T, ends):
+    shares = fitted["parts"].sum(axis=-1)[:, ::-1]  # spindle, whose alpha is first, and decay
+    shares = shares > NEGLIGIBLE * shares.sum(axis=1, keepdims=True)
+    told = (fitted["at_edge"] & shares).T
+    for name, at_edge, (least, most) in zip(("alpha", "delta"), told, ends):
         if at_edge.any():
             warnings.warn(
                 f"{call}: {name} of {at_edge.sum()} of {len(target)} fits ended at the end of its "
@@ -226,6 +234,17 @@ def fit_distributions(
                 stacklevel=2,
             )
     return _result(fitted, tuple(batch), n, parts, reference_name)
+
+
+def _stacked(call: str, strengths: Sequence[OrderStrength]) -> OrderStrength:
+    shapes = sorted({tuple(x.positive.shape) for x in strengths})
+    if len(shapes) != 1:
+        raise ValueError(f"{call}: strength must hold strengths of one shape; got {shapes}")
+    sides = (
+        [_arrays.host(call, "strength", x) for x in side]
+        for side in zip(*((x.positive, x.negative) for x in strengths))
+    )
+    return OrderStrength(*(np.stack(side) for side in sides))
 
 
 def _reference_of_fits(call: str, reference: Any, batch: tuple, n: int) -> np.ndarray:

@@ -44,7 +44,10 @@ class PruningPhases:
 
     def __str__(self) -> str:
         rows = zip(self.edges, self.edges[1:], self.efficiency)
-        return ", ".join(f"{a:g}->{b:g}: {e:.2f}" if a < b else "-" for a, b, e in rows)
+        return ", ".join(
+            ("-" if not a < b else f"{a:g}->{b:g}: " + ("-" if np.isnan(e) else f"{e:.2f}"))
+            for a, b, e in rows
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,14 +138,23 @@ class PruningSeries:
         return PruningPhases(points, self.ratios[points], efficiency)
 
     def to_pandas(self) -> Any:
-        """Frame of the numbers, a row a ratio; efficiency is that from the ratio before."""
+        """Frame of the numbers, a row a ratio; efficiency is that from the ratio before.
+
+        emerged is the strength of all orders (a mean over samples), emerged_generalizable the part
+        of it that the reference has too, emerged_offsetting the share that its signs offset.
+        """
         import pandas as pd
 
         names = ("rho_low", "rho_high", "removed", "removed_generalizable", "salient")
         numbers = {name: getattr(self, name) for name in names}
         known = {} if self.accuracy is None else {"accuracy": self.accuracy}
         efficiency = np.concatenate([[np.nan], self.efficiency])
-        return pd.DataFrame({"ratio": self.ratios} | known | numbers | {"efficiency": efficiency})
+        up, down = (x.sum(axis=-1) for x in (self.emerged.positive, self.emerged.negative))
+        emerged = {"emerged": up + down}
+        emerged["emerged_generalizable"] = self.emerged_generalizable.total.sum(axis=-1)
+        emerged["emerged_offsetting"] = OrderStrength(up, down).offsetting
+        numbers |= {"efficiency": efficiency} | emerged
+        return pd.DataFrame({"ratio": self.ratios} | known | numbers)
 
 
 def pruning_series(

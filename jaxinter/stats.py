@@ -59,17 +59,26 @@ class OrderStrength(OverBatch):
         with np.errstate(invalid="ignore"):
             return 1 - abs(self.positive - self.negative) / self.total
 
-    def mean(self) -> "OrderStrength":
-        """The mean over all batch axes, ``[n]``: the papers' average over samples.
+    def mean(self, axis: int | tuple[int, ...] | None = None) -> "OrderStrength":
+        """The mean over batch axes: the papers' average over samples.
+
+        Args:
+          axis: which, counted over the batch: -1 is the last before the orders; None for all.
 
         Raises:
-          ValueError: no samples.
+          ValueError: no samples; no such axis.
         """
-        if 0 in self.batch:
+        ndim = len(self.batch)
+        given = range(ndim) if axis is None else np.ravel(axis).tolist()
+        if not all(-ndim <= x < ndim for x in given):
+            raise ValueError(
+                f"OrderStrength.mean: axis must be of a batch of shape {self.batch}; got {axis!r}"
+            )
+        axes = tuple(sorted({x % ndim for x in given}))
+        if 0 in (self.batch[x] for x in axes):
             raise ValueError(
                 f"OrderStrength.mean: needs at least one sample; got a batch of shape {self.batch}"
             )
-        axes = tuple(range(len(self.batch)))
         return self._each(lambda x: x.mean(axis=axes)) if axes else self
 
     def normalized(self, by: Any) -> "OrderStrength":

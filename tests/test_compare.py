@@ -316,6 +316,13 @@ class TestSeries:
         assert frame["ratio"].tolist() == RATIOS and frame["accuracy"].tolist() == ACCURACY
         assert np.isnan(frame["efficiency"][0])
         np.testing.assert_array_equal(frame["efficiency"][1:], series.efficiency)
+        up, down = (x.sum(axis=1) for x in (series.emerged.positive, series.emerged.negative))
+        np.testing.assert_allclose(frame["emerged"], up + down)
+        part = series.emerged_generalizable.total.sum(axis=1)
+        np.testing.assert_allclose(frame["emerged_generalizable"], part)
+        with np.errstate(invalid="ignore"):
+            expected = 1 - abs(up - down) / (up + down)
+        np.testing.assert_allclose(frame["emerged_offsetting"], expected)
 
     def test_curves_lie_within_each_other(self, pruned_tables):
         values, pruned_values, reference_values = pruned_tables
@@ -627,3 +634,10 @@ class TestNames:
             ji.convergent(good, some)
         with pytest.raises(ValueError, match=r"a must have finite effects; it has not"):
             ji.convergent(some[1, 0], good[1, 0])
+
+
+def test_a_phase_in_which_nothing_goes_has_no_efficiency():
+    nothing = ji.PruningPhases(
+        np.arange(4), np.array([0.0, 5, 5, 9]), np.array([0.5, np.nan, np.nan])
+    )
+    assert str(nothing) == "0->5: 0.50, -, 5->9: -"

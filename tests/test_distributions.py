@@ -364,6 +364,14 @@ class TestFit:
         )
         np.testing.assert_allclose(grid.alpha, whole.alpha[:6].reshape(2, 3), rtol=1e-6)
 
+    def test_a_sequence_is_a_batch(self, reference):
+        made = [planted(reference, 0.6 + 0.1 * i, 0.5, 1e-4, 1.0) for i in range(3)]
+        fit = fit_distributions(made, reference)
+        np.testing.assert_allclose(fit.alpha, [0.6, 0.7, 0.8], rtol=1e-3)
+        np.testing.assert_array_equal(fit.strength.negative[2], made[2].negative)
+        with pytest.raises(ValueError, match=r"strengths of one shape; got \[\(7,\), \(8,\)\]"):
+            fit_distributions([*made, OrderStrength(np.ones(7), np.ones(7))], reference)
+
     def test_one_part_alone(self, reference):
         both = planted(reference, 0.8, 0.5, 1e-4, 1.0)
         decay = fit_distributions(both, reference, parts="decay")
@@ -444,11 +452,15 @@ class TestFitOfOddStrengths:
         with pytest.warns(UserWarning, match=r"alpha of 1 of 1 fits .* 0.2 to 1.3"):
             fit = fit_distributions(planted(reference, 1.5, 0.3, 1e-4, 1.0), reference)
         assert fit.at_edge.alpha and fit.alpha == 1.3
+        small = planted(reference, 1.5, 1e-4, 1e-4, 1.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a part that hardly is there, nothing
+            assert fit_distributions(small, reference).at_edge.alpha
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"strength": 3}, "strength must be an OrderStrength; got int"),
+            ({"strength": 3}, "strength must be an OrderStrength, or a sequence of them; got int"),
             (
                 {"strength": OrderStrength(-np.ones(8), np.ones(8))},
                 "strength must be finite and >= 0",

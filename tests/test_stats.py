@@ -305,6 +305,12 @@ class TestOrderStrength:
         assert strength.positive.shape == (2, 3, 4)
         assert strength[1, 2].batch == () and strength[:, 0].batch == (2,)
         np.testing.assert_allclose(strength.mean().positive, strength.positive.mean((0, 1)))
+        np.testing.assert_allclose(strength.mean(axis=-1).positive, strength.positive.mean(1))
+        np.testing.assert_allclose(strength.mean(axis=0).negative, strength.negative.mean(0))
+        both = strength.mean(axis=(0, -1))
+        np.testing.assert_array_equal(both.positive, strength.mean().positive)
+        with pytest.raises(ValueError, match=r"mean: axis must be of a batch of shape \(2, 3\)"):
+            strength.mean(axis=2)
         frame = strength.to_pandas()
         assert frame["sample"].iloc[-1] == (1, 2)
         assert frame["positive"].iloc[-1] == strength.positive[1, 2, 3]

@@ -136,7 +136,10 @@ def checkpoints(
         places = [grid[row, i] for row in range(rows) for i in range(k)]
         places += [grid[rows, :]] if lines else []
         axes = np.array([figure.add_subplot(place) for place in places])
-        _style.outside_legend(figure, **_bars.handles(line=_sum_of(fit.parts)))
+        fitted = _sum_of(fit.parts)
+        if "decay" in panels:
+            fitted += f"; the decay is that of {fit.reference_name}"
+        _style.outside_legend(figure, **_bars.handles(line=fitted))
     flat = _style.given_axes(call, axes, rows * k + lines)
     tables = [_tables(call, one, panels) for one in fits]
     for i, drawn in enumerate(tables):
@@ -148,8 +151,7 @@ def checkpoints(
             if i == 0:
                 ax.set_ylabel(f"{_SHORT.get(name, name)}\n({unit})")
         _bars.fitted_line(column[0], drawn["fitted"])
-        residual = _percents(fits[i].relative_residual)
-        title = f"{names[i]}\nresidual {residual}"
+        title = f"{names[i]}\nresidual {_percents(fits[i].relative_residual)}"
         column[0].set_title(title, fontsize=_bars.TITLE, parse_math=False)
         column[-1].set_xlabel("order")
     _bars.share_y(flat[: rows * k], [x for drawn in tables for x in drawn.values()])
