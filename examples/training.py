@@ -155,7 +155,8 @@ def analyse(out, reference):
         | {"convergent": [ji.convergent_share(one, baseline) for one in series]}
     )
     gaps = np.subtract(run["test_loss"], run["train_loss"])
-    axes = ji.plot.checkpoints(fit, labels=epochs, gap=gaps, unit="Z")
+    labels = [f"epoch {epoch}" for epoch in epochs]
+    axes = ji.plot.checkpoints(fit, labels=labels, gap=gaps, unit="Z")
     axes[0].figure.savefig(out / "figure5.png", dpi=150)
 
     # Noise on the parameters, from the normal phase's end on: the spindle grows (001, Fig. 4).

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
+import jax
 import numpy as np
 
 from jaxinter import _arrays
@@ -37,8 +38,11 @@ class OverBatch:
         size, axes = math.prod(self.batch), len(self.batch)
         chosen = np.arange(size).reshape(self.batch)[index]
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in self._shared}
-        parts = {name: x.reshape(size, *x.shape[axes:])[chosen] for name, x in arrays.items()}
-        return replace(self, **parts)
+
+        def take(x: Any) -> Any:
+            return x.reshape(size, *x.shape[axes:])[chosen]
+
+        return replace(self, **{name: jax.tree.map(take, x) for name, x in arrays.items()})
 
     def __iter__(self) -> Iterator[Self]:
         return (self[i] for i in range(len(self)))

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinter import _arrays, _checks, _native, _primitives, masks
-from jaxinter._by_order import by_order
+from jaxinter import _arrays, _by_order, _checks, _native, _primitives, masks
 from jaxinter._primitives import Matrix2
 from jaxinter.interactions import Interactions
 from jaxinter.stats import OrderStrength
@@ -45,18 +44,18 @@ def spindle(n: int, alpha: Any, beta: Any = 1.0) -> Any:
     Source: paper 001, Eq. 6 (Gamma(k) is (k - 1)!, not the printed (k + 1)!).
     """
     n = _checks.count("spindle", "n", n)
-    traced = [x for x in (alpha, beta) if _arrays.is_jax(x)]
-    xp: Any = jnp if traced else np
-    dtype = jnp.result_type(float, *traced) if traced else np.float64
-    alpha, beta = (
-        xp.asarray(x if _arrays.is_jax(x) else _arrays.to_numpy("spindle", name, x), dtype)
+    given = {
+        name: x if _arrays.is_jax(x) else _arrays.to_numpy("spindle", name, x)
         for name, x in (("alpha", alpha), ("beta", beta))
-    )
-    for name, x in (("alpha", alpha), ("beta", beta)):
-        if not _arrays.is_traced(x) and not (xp.isfinite(x) & (x >= 0)).all():
-            raise ValueError(f"spindle: {name} must be finite and >= 0; got {x}")
-    shape = np.broadcast_shapes(alpha.shape, beta.shape)
-    alpha, beta = (xp.broadcast_to(x, shape)[..., None] for x in (alpha, beta))
+    }
+    for name, x in given.items():
+        _nonnegative("spindle", name, x)
+    shape = _broadcast("spindle", given)
+    traced = [x for x in given.values() if _arrays.is_jax(x)]
+    xp: Any = jnp if traced else np
+    kinds = [_checks.float_dtype("spindle", "alpha and beta", x.dtype) for x in traced]
+    dtype = jax.dtypes.canonicalize_dtype(np.result_type(*kinds)) if traced else np.float64
+    alpha, beta = (xp.broadcast_to(xp.asarray(x, dtype), shape)[..., None] for x in given.values())
     # The ratio of Gammas is C(alpha n, m) = prod_{k < m} (alpha n - k) / (k + 1), without poles.
     before = xp.arange(n, dtype=dtype).reshape(*(1 for _ in shape), n)
     factors = xp.maximum(alpha * n - before, 0.0) / (before + 1)
@@ -82,7 +81,7 @@ def attenuate(effects: Any, delta: Any) -> Any:
     masks, so the same M. M(0) is the identity; M has eigenvalues in (0, 1) and goes to 0.
 
     Args:
-      effects: any array ``[..., 2**n]``.
+      effects: any array ``[..., 2**n]``, such as `Interactions.effects`.
       delta: the variance of the noise, >= 0 (the papers' sigma^2; at most 1e-3 in paper 001), a
         number or an array that broadcasts with the batch of `effects`.
 
@@ -98,28 +97,30 @@ def attenuate(effects: Any, delta: Any) -> Any:
     Source: paper 001, Theorem 2.3 and appendix H (Eq. 7). M is a Kronecker product in the
     eigenvectors of its 2x2 factors: nothing of size 2^n x 2^n is formed.
     """
+    if isinstance(effects, Interactions):
+        raise TypeError("attenuate: effects must be an array; got Interactions. Use .effects")
     if _arrays.is_foreign(effects):
         array = _arrays.to_numpy("attenuate", "effects", effects)
         return _arrays.like(attenuate(array, delta), effects)
     effects = _arrays.as_array("attenuate", "effects", effects)
     n = _checks.n_players("attenuate", "effects", tuple(effects.shape))
     dtype = _checks.float_dtype("attenuate", "effects", _arrays.numpy_dtype(effects))
-    if not _arrays.is_traced(delta):
-        numbers = _arrays.host("attenuate", "delta", delta)
-        if not ((numbers >= 0) & (numbers < np.inf)).all():
-            raise ValueError(f"attenuate: delta must be finite and >= 0; got {delta!r}")
+    if not _arrays.is_jax(delta) and not _arrays.is_torch(delta):
+        delta = _arrays.to_numpy("attenuate", "delta", delta)
+    _nonnegative("attenuate", "delta", delta)
     try:
-        np.broadcast_shapes(np.shape(delta), tuple(effects.shape[:-1]))
+        np.broadcast_shapes(tuple(delta.shape), tuple(effects.shape[:-1]))
     except ValueError as error:
         raise ValueError(
             "attenuate: delta must broadcast with the batch of effects, "
-            f"{tuple(effects.shape[:-1])}; got shape {np.shape(delta)}"
+            f"{tuple(effects.shape[:-1])}; got shape {tuple(delta.shape)}"
         ) from error
-    if _arrays.is_torch(effects):
-        return _attenuate_torch(effects, delta, n, dtype)
+    if _arrays.is_torch(effects) or _arrays.is_torch(delta):
+        effects = _arrays.as_torch("attenuate", "effects", effects)
+        return _attenuate_torch(effects, _arrays.as_torch("attenuate", "delta", delta), n, dtype)
     if _arrays.is_jax(effects) or _arrays.is_traced(delta):
         return _attenuate_jax(effects, delta, n)
-    kept = _kept(n, np.asarray(numbers, np.float64)).astype(dtype)
+    kept = _kept(n, _arrays.host("attenuate", "delta", delta).astype(np.float64)).astype(dtype)
     hat = apply_numpy("attenuate", "effects", _TO_EIGEN, effects, None) * kept
     return apply_numpy("attenuate", "effects", _FROM_EIGEN, hat, hat)
 
@@ -133,7 +134,7 @@ def _attenuate_jax(effects: Any, delta: Any, n: int) -> jax.Array:
     delta = delta.reshape(*(1 for _ in range(hat.ndim - 1 - delta.ndim)), *delta.shape, 1)
     eigenvalue = eigenvalue.reshape(*(1 for _ in delta.shape[:-1]), -1)
     hat = hat.reshape(*(1 for _ in range(delta.ndim - hat.ndim)), *hat.shape)
-    return _primitives.subset_transform(hat * (eigenvalue / (eigenvalue + delta)), _FROM_EIGEN)
+    return _primitives.subset_transform(hat * _share_kept(eigenvalue, delta), _FROM_EIGEN)
 
 
 def _attenuate_torch(effects: Any, delta: Any, n: int, dtype: np.dtype) -> Any:
@@ -144,8 +145,13 @@ def _attenuate_torch(effects: Any, delta: Any, n: int, dtype: np.dtype) -> Any:
     wide = torch.float64 if dtype == np.float64 else torch.float32
     hat = _torch.apply("attenuate", "effects", _TO_EIGEN, effects.to(wide), None)
     eigenvalue = torch.from_numpy(eigenvalues(n)[masks.orders(n)]).to(hat)
-    kept = eigenvalue / (eigenvalue + torch.as_tensor(delta).to(hat)[..., None])
+    kept = _share_kept(eigenvalue, delta.to(hat)[..., None])
     return _torch.apply("attenuate", "effects", _FROM_EIGEN, hat * kept, None)
+
+
+def _share_kept(eigenvalue: Any, delta: Any) -> Any:
+    """The eigenvalue of M(delta) that goes with one of `eigenvalues`."""
+    return eigenvalue / (eigenvalue + delta)
 
 
 @lru_cache
@@ -156,9 +162,8 @@ def eigenvalues(n: int) -> np.ndarray:
 
 
 def _kept(n: int, delta: np.ndarray) -> np.ndarray:
-    """The eigenvalues of M(delta), ``[..., 2**n]``."""
-    eigenvalue = eigenvalues(n)
-    return (eigenvalue / (eigenvalue + delta[..., None]))[..., masks.orders(n)]
+    """The diagonal of M(delta) in its eigenvectors, ``[..., 2**n]``."""
+    return _share_kept(eigenvalues(n), delta[..., None])[..., masks.orders(n)]
 
 
 def decay_strength(interactions: Any, delta: Any, gamma: Any = 1.0) -> OrderStrength:
@@ -182,56 +187,99 @@ def decay_strength(interactions: Any, delta: Any, gamma: Any = 1.0) -> OrderStre
 
     Source: paper 001, Eq. 8.
     """
+    call = "decay_strength"
     effects = interactions.effects if isinstance(interactions, Interactions) else interactions
-    if any(_arrays.is_traced(x) for x in (effects, delta, gamma)):
-        delta, gamma = jnp.broadcast_arrays(jnp.asarray(delta, float), jnp.asarray(gamma, float))
-        n = _checks.n_players("decay_strength", "interactions", effects.shape)
-        effects = effects.reshape(-1, *effects.shape[-2:])
-        worn = _attenuate_jax(effects, delta[..., None, None], n)
-        sides = []
-        for sign in (1, -1):  # not maximum: the derivative at 0 is 0
-            sums = by_order(jnp.where(sign * worn <= 0, 0, sign * worn))[..., 1:]
-            sides.append(sums.sum(axis=-2).mean(axis=-2) * gamma[..., None])
-        return OrderStrength(*sides)
-    delta, gamma = (
-        np.asarray(_arrays.to_numpy("decay_strength", name, x), np.float64)
+    given = {
+        name: x if _arrays.is_jax(x) else _arrays.host(call, name, x)
         for name, x in (("delta", delta), ("gamma", gamma))
+    }
+    for name, x in given.items():
+        _nonnegative(call, name, x)
+    shape = _broadcast(call, given)
+    if any(_arrays.is_traced(x) for x in (effects, *given.values())):
+        effects = _arrays.floating_jax(
+            call, "interactions", _arrays.as_jax(call, "interactions", effects)
+        )
+        n = _check_tables(call, "interactions", effects.shape)
+        delta, gamma = (
+            jnp.broadcast_to(_arrays.as_jax(call, name, x).astype(effects.dtype), shape)
+            for name, x in given.items()
+        )
+        worn = _attenuate_jax(effects.reshape(-1, 2, 1 << n), delta[..., None, None], n)
+        sides = _by_order.strength(call, (worn[..., 0, :], worn[..., 1, :]), None, None)
+        return OrderStrength(*(side.mean(axis=-2) * gamma[..., None] for side in sides))
+    delta, gamma = (
+        np.broadcast_to(_arrays.host(call, name, x).astype(np.float64), shape)
+        for name, x in given.items()
     )
-    for name, x in (("delta", delta), ("gamma", gamma)):
-        if not ((x >= 0) & (x < np.inf)).all():
-            raise ValueError(f"decay_strength: {name} must be finite and >= 0; got {x}")
-    shape = np.broadcast_shapes(delta.shape, gamma.shape)
-    reference = reference_tables("decay_strength", "interactions", interactions)
-    curves = decay_curves(to_eigen(reference[None]), delta.reshape(1, -1))[0]
-    curves = curves.reshape(*delta.shape, *curves.shape[1:])
-    curves = np.broadcast_to(curves * gamma[..., None, None], (*shape, *curves.shape[-2:]))
+    tables = reference_tables(call, "interactions", interactions)
+    in_eigen = to_eigen(tables.reshape(1, -1, 2, tables.shape[-1]))
+    curves = decay_curves(in_eigen, delta.reshape(1, -1))[0]
+    curves = curves.reshape(*shape, *curves.shape[1:]) * gamma[..., None, None]
     return OrderStrength(curves[..., 0, :], curves[..., 1, :])
 
 
-def reference_tables(call: str, argument: str, reference: Any) -> np.ndarray:
-    """I* as float64 ``[..., 2, 2**n]``, one sample as a batch of one; all finite."""
-    if isinstance(reference, Interactions):
-        reference = reference.effects
-    tables = np.asarray(_arrays.host(call, argument, reference), np.float64)
-    n = _checks.n_players(call, argument, tables.shape)
-    if tables.ndim < 2 or tables.shape[-2] != 2:
+def _nonnegative(call: str, name: str, x: Any) -> None:
+    """Refuses numbers that are negative or not finite, where they are known."""
+    if _arrays.is_traced(x):
+        return
+    try:
+        numbers = _arrays.host(call, name, x)
+    except RuntimeError:  # tensors of torch.func, without memory of their own
+        return
+    if numbers.dtype.kind not in "biuf" and not jnp.issubdtype(numbers.dtype, np.floating):
+        raise TypeError(f"{call}: {name} must hold real numbers; got dtype {numbers.dtype}")
+    if not ((numbers >= 0) & (numbers < np.inf)).all():
+        raise ValueError(f"{call}: {name} must be finite and >= 0; got {x}")
+
+
+def _broadcast(call: str, given: dict[str, Any]) -> tuple[int, ...]:
+    """The common shape of two arguments."""
+    shapes = {name: tuple(x.shape) for name, x in given.items()}
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError as error:
+        raise ValueError(
+            f"{call}: {' and '.join(shapes)} must broadcast; got shapes "
+            f"{' and '.join(map(str, shapes.values()))}"
+        ) from error
+
+
+def _check_tables(call: str, argument: str, shape: tuple[int, ...]) -> int:
+    """n of effects ``[..., 2, 2**n]``."""
+    n = _checks.n_players(call, argument, shape)
+    if len(shape) < 2 or shape[-2] != 2:
         raise ValueError(
             f"{call}: {argument} must be Interactions or effects [samples, 2, 2**n], AND then OR; "
-            f"got shape {tables.shape}"
+            f"got shape {shape}"
         )
-    if not tables.size:
-        raise ValueError(f"{call}: {argument} must hold a sample; got shape {tables.shape}")
+    if 0 in shape[-3:]:
+        raise ValueError(f"{call}: {argument} must hold a sample; got shape {shape}")
+    return n
+
+
+def reference_tables(call: str, argument: str, reference: Any) -> np.ndarray:
+    """I* as float64 ``[..., 2, 2**n]``, all finite."""
+    if isinstance(reference, Interactions):
+        reference = reference.effects
+    elif not hasattr(reference, "shape") and not isinstance(reference, (list, tuple)):
+        raise TypeError(
+            f"{call}: {argument} must be Interactions or effects [samples, 2, 2**n]; got "
+            f"{type(reference).__name__}"
+        )
+    tables = _arrays.host(call, argument, reference)
+    _checks.float_dtype(call, argument, tables.dtype)
+    _check_tables(call, argument, tables.shape)
+    tables = tables.astype(np.float64)
     _checks.finite_values(call, argument, tables)
-    if argument == "interactions":
-        return tables.reshape(-1, 2, 1 << n)
-    return tables if tables.ndim > 2 else tables[None]
+    return tables
 
 
 def to_eigen(tables: np.ndarray) -> np.ndarray:
     """What every delta shares, U^-1 of each table: ``[fits, samples, 2, 2**n]`` to
     ``[2, fits, samples, 2**n]``."""
     tables = np.ascontiguousarray(np.moveaxis(tables, -2, 0))
-    return apply_numpy("fit_distributions", "reference", _TO_EIGEN, tables, None)
+    return apply_numpy("decay_strength", "interactions", _TO_EIGEN, tables, None)
 
 
 _CHUNK = 1 << 17  # numbers of a chunk: 1 MiB, which caches hold
@@ -260,7 +308,7 @@ def decay_curves(hat: np.ndarray, delta: np.ndarray) -> np.ndarray:
                 worn = buffer.ravel()[: 2 * len(row) * some[0].size]
                 worn = worn.reshape(2, len(row), *some.shape[2:])
                 np.multiply(scale, some, out=worn)
-                apply_numpy("fit_distributions", "reference", _FROM_EIGEN, worn, worn)
+                apply_numpy("decay_strength", "interactions", _FROM_EIGEN, worn, worn)
                 sums = np.empty((*worn.shape[1:3], 2, n))
                 _native.order_strength(worn[0], worn[1], None, None, sums)
                 curves[fit, part] += sums.sum(axis=1)

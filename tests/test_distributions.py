@@ -177,6 +177,14 @@ class TestAttenuate:
         np.testing.assert_allclose(attenuate(*tensors).detach(), expected, atol=1e-13)
         assert torch.autograd.gradcheck(attenuate, tensors)
 
+    def test_torch_kinds(self, rng, torch):
+        got = attenuate(torch.ones(8, dtype=torch.float16), 0.1)
+        assert got.dtype == torch.float32 and got.shape == (8,)
+        effects = torch.from_numpy(rng.normal(size=8))
+        slope = torch.func.grad(lambda d: attenuate(effects, d).sum())(torch.tensor(0.1))
+        step = (attenuate(effects, 0.101).sum() - attenuate(effects, 0.099).sum()) / 2e-3
+        assert float(slope) == pytest.approx(float(step), rel=1e-3)
+
     @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64])
     def test_dtypes(self, dtype):
         effects = np.arange(8).astype(dtype)
@@ -187,6 +195,14 @@ class TestAttenuate:
     def test_bad(self):
         with pytest.raises(ValueError, match=r"attenuate: delta must be finite and >= 0; got -1"):
             attenuate(np.zeros(4), -1.0)
+        with pytest.raises(
+            TypeError, match=r"attenuate: effects must be an array; got Interactions"
+        ):
+            attenuate(ji.extract([0.0, 1.0]), 1.0)
+        with pytest.raises(TypeError, match=r"attenuate: delta must hold real numbers"):
+            attenuate(np.zeros(4), "a")
+        with pytest.raises(ValueError, match=r"spindle: alpha and beta must broadcast"):
+            spindle(3, np.ones(2), np.ones(3))
         with pytest.raises(ValueError, match=r"delta must broadcast with the batch of effects"):
             attenuate(np.zeros((2, 4)), np.zeros(3))
         with pytest.raises(ValueError, match=r"effects must have a last axis of length 2\*\*n"):
@@ -220,10 +236,38 @@ class TestDecayStrength:
         np.testing.assert_allclose(got.positive, expected.positive, rtol=1e-12)
         np.testing.assert_allclose(got.negative, expected.negative, rtol=1e-12)
 
+        columns = np.array([[1e-3], [1e-2]]), np.array([1.0, 2.0, 0.0])
+        got = jax.jit(decay_strength)(jnp.asarray(effects), *columns)
+        np.testing.assert_allclose(got.total, decay_strength(effects, *columns).total, rtol=1e-12)
+        narrow = jax.jit(decay_strength)(jnp.asarray(effects, np.float32), 1e-3, 1.0)
+        assert narrow.positive.dtype == np.float32
+        slope = jax.grad(lambda e: decay_strength(e, 0.0).positive.sum())(jnp.zeros((1, 2, 4)))
+        np.testing.assert_array_equal(slope, 0)
+
         def total(effects, delta):
             return jax.jit(lambda e, d: decay_strength(e, d).total)(effects, delta)
 
         check_grads(total, (jnp.asarray(effects), jnp.asarray(1e-2)), order=1)
+
+    @pytest.mark.parametrize(
+        ("effects", "message"),
+        [
+            (np.zeros((4, 3, 32)), r"effects \[samples, 2, 2\*\*n\], AND then OR"),
+            (np.zeros(32), r"effects \[samples, 2, 2\*\*n\], AND then OR"),
+            (np.zeros((0, 2, 32)), "must hold a sample"),
+        ],
+    )
+    @pytest.mark.parametrize("traced", [False, True])
+    def test_bad(self, effects, message, traced):
+        call = (
+            (lambda g: jax.jit(lambda g: decay_strength(effects, 1e-3, g))(g))
+            if traced
+            else (lambda g: decay_strength(effects, 1e-3, g))
+        )
+        with pytest.raises(ValueError, match=f"decay_strength: interactions .*{message}"):
+            call(1.0)
+        with pytest.raises(ValueError, match="decay_strength: delta must be finite and >= 0"):
+            jax.jit(lambda g: decay_strength(np.zeros((1, 2, 4)), -1.0, g))(1.0)
 
 
 def planted(reference, alpha, beta, delta, gamma):
@@ -238,6 +282,21 @@ def reference(rng):
 
 @pytest.mark.usefixtures("quick_compilation")
 class TestFit:
+    def test_finds_all_that_is_planted(self, rng, reference):
+        """Some where the spindle dominates, and the valley is narrower than the grid's steps."""
+        count = 2000
+        alpha, gamma = rng.uniform(0.4, 1.2, count), rng.uniform(0.3, 3, count)
+        beta = rng.choice([0.05, 0.5, 2.0], count)
+        delta = 10 ** rng.choice([-5.5, -5, -4, -3.1], count) * rng.uniform(1, 1.05, count)
+        alpha[0], beta[0], delta[0], gamma[0] = 0.977190672, 2.0, 7.94328235e-4, 0.3
+        decay, noise = decay_strength(reference, delta, gamma), spindle(8, alpha, beta)
+        fit = fit_distributions(
+            OrderStrength(decay.positive + noise, decay.negative + noise), reference
+        )
+        assert fit.relative_residual.max() < 1e-5
+        found = np.stack([fit.alpha, fit.beta, fit.delta, fit.gamma])
+        np.testing.assert_allclose(found, [alpha, beta, delta, gamma], rtol=0.02)
+
     @settings(max_examples=30)
     @given(
         alpha=st.floats(0.4, 1.2),
@@ -385,6 +444,80 @@ class TestFit:
         exact = fit_distributions(OrderStrength(*2 * [spindle(8, 0.7, 2.0)]), parts="spindle")
         assert (exact.alpha, exact.beta) == (pytest.approx(0.7), pytest.approx(2.0))
 
+    def test_own_references_beyond_a_block(self, rng):
+        references = rng.normal(size=(260, 2, 2, 2**4)) * 0.6 ** ji.orders(4)
+        delta = np.where(np.arange(260) % 50 == 7, 2e-3, 1e-4)
+        bump = spindle(4, 0.8, 0.3)
+        made = [decay_strength(r, d) for r, d in zip(references, delta)]
+        sides = [np.stack([getattr(m, s) for m in made]) + bump for s in ("positive", "negative")]
+        np.testing.assert_allclose(
+            fit_distributions(OrderStrength(*sides), references).delta, delta, rtol=1e-2
+        )
+
+    def test_all_batch_axes_of_interactions_are_samples(self, rng):
+        many = ji.extract(rng.normal(size=(2, 3, 2**8)), tol=1e-2)
+        flat = many.effects.reshape(6, 2, 2**8)
+        strength = decay_strength(flat, 1e-4)
+        np.testing.assert_allclose(decay_strength(many, 1e-4).positive, strength.positive)
+        fits = fit_distributions(strength, many), fit_distributions(strength, flat)
+        assert fits[0].delta == fits[1].delta == pytest.approx(1e-4)
+
+    def test_standard_errors_are_those_of_a_numerical_jacobian(self, rng, reference):
+        exact = planted(reference, 0.78, 0.5, 2e-4, 1.0)  # 0.24 before the spindle's end
+        y = np.concatenate([exact.positive, exact.negative]) * (1 + 0.02 * rng.normal(size=16))
+        fit = fit_distributions(OrderStrength(y[:8], y[8:]), reference)
+        at = np.array([fit.alpha, fit.beta, fit.delta, fit.gamma])
+
+        def model(theta):
+            made = planted(reference, *theta)
+            return np.concatenate([made.positive, made.negative])
+
+        steps = np.diag(1e-5 * at)
+        d = np.stack([(model(at + h) - model(at - h)) / (2 * h.sum()) for h in steps], axis=1)
+        r = y - model(at)
+        expected = np.sqrt(r @ r / 12 * np.diag(np.linalg.inv(d.T @ d)))
+        np.testing.assert_allclose(fit.standard_errors, expected, rtol=0.04)
+        bic = 16 * np.log(r @ r / (y @ y)) + 4 * np.log(16)
+        assert fit.bic()["both"] == pytest.approx(bic)
+        alone = fit_distributions(OrderStrength(y[:8], y[8:]), reference, parts="decay")
+        at = np.array([1.0, 0.0, alone.delta, alone.gamma])
+        steps = np.diag(1e-5 * at)[2:]
+        d = np.stack([(model(at + h) - model(at - h)) / (2 * h.sum()) for h in steps], axis=1)
+        r = y - model(at)
+        expected = np.sqrt(r @ r / 14 * np.diag(np.linalg.inv(d.T @ d)))
+        np.testing.assert_allclose(alone.standard_errors[2:], expected, rtol=0.04)
+        assert alone.bic() == {
+            "decay": pytest.approx(16 * np.log(r @ r / (y @ y)) + 2 * np.log(16))
+        }
+
+    def test_one_part_is_never_better_than_both(self, rng, reference):
+        strengths = OrderStrength(*rng.exponential(size=(2, 40, 8)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit = fit_distributions(strengths, reference)
+            decay = fit_distributions(strengths, reference, parts="decay")
+        assert (fit.relative_residual <= fit.decay_only).all()
+        assert (fit.relative_residual <= fit.spindle_only).all()
+        np.testing.assert_array_equal(decay.relative_residual, decay.decay_only)
+        np.testing.assert_allclose(decay.decay_only, fit.decay_only, rtol=1e-3)
+
+    @pytest.mark.parametrize("scale", [1e-160, 1e-12, 1e12, 1e160])
+    def test_any_scale(self, reference, scale):
+        made = planted(reference, 0.8, 0.5, 1e-4, 1.0)
+        fit = fit_distributions(
+            OrderStrength(scale * made.positive, scale * made.negative), reference * scale
+        )
+        found = [fit.alpha, fit.beta / scale, fit.delta, fit.gamma]
+        np.testing.assert_allclose(found, [0.8, 0.5, 1e-4, 1.0], rtol=1e-4)
+
+    def test_indices_go_over_the_batch_only(self, reference):
+        made = planted(reference, 0.8, 0.3, 1e-4, 1.0)
+        tiled = OrderStrength(*(np.tile(x, (2, 3, 1)) for x in (made.positive, made.negative)))
+        fit = fit_distributions(tiled, reference, reference_name="last")
+        assert fit[..., 0].decay.positive.shape == (2, 8) and fit[..., 0].alpha.shape == (2,)
+        assert bool(fit[0, 0]) and fit[0, 0].reference_name == "last"
+        assert fit.to_pandas()["sample"].tolist()[-1] == (1, 2)
+
     def test_bic_prefers_what_made_it(self, rng, reference):
         def preferred(beta, gamma):
             exact = planted(reference, 0.8, beta, 1e-4, gamma)
@@ -452,6 +585,10 @@ class TestFitOfOddStrengths:
         with pytest.warns(UserWarning, match=r"alpha of 1 of 1 fits .* 0.2 to 1.3"):
             fit = fit_distributions(planted(reference, 1.5, 0.3, 1e-4, 1.0), reference)
         assert fit.at_edge.alpha and fit.alpha == 1.3
+        low = OrderStrength(*2 * [spindle(8, 0.4)])
+        with pytest.warns(UserWarning, match=r"alpha of 1 of 1 fits .* 0.6 to 1.3"):
+            fit = fit_distributions(low, parts="spindle", alpha_range=(0.6, 1.3))
+        assert fit.at_edge.alpha
         small = planted(reference, 1.5, 1e-4, 1e-4, 1.0)
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of a part that hardly is there, nothing
@@ -477,8 +614,18 @@ class TestFitOfOddStrengths:
             ({"reference": np.full((1, 2, 2**8), np.inf)}, "reference must be finite"),
             ({"reference": np.zeros((0, 2, 2**8))}, "reference must hold a sample"),
             ({"alpha_range": (1.0, 0.5)}, "alpha_range must be"),
+            ({"alpha_range": 1.0}, "alpha_range must be"),
+            ({"reference": "hello"}, "reference must be Interactions or effects"),
+            (
+                {"reference": OrderStrength(np.ones(8), np.ones(8))},
+                "reference must be Interactions",
+            ),
+            ({"strength": OrderStrength(np.ones(8), np.ones(7))}, "sides of one shape"),
+            ({"strength": OrderStrength(np.float64(1), np.float64(1))}, "sides of one shape"),
+            ({"strength": OrderStrength(np.full(8, np.inf), np.ones(8))}, "and >= 0; got inf"),
+            ({"strength": OrderStrength(np.ones(8) * 1j, np.ones(8))}, "must hold real numbers"),
             ({"delta_max": 0.0}, "delta_max must be a number > 0"),
-            ({"n_deltas": 3}, "n_deltas must be a whole number >= 4"),
+            ({"n_deltas": 5}, "n_deltas must be a whole number >= 6"),
         ],
     )
     def test_bad(self, reference, change, message):
