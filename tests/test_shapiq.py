@@ -24,7 +24,6 @@ def required(name):
 
 shapiq = required("shapiq")
 ensemble = required("sklearn.ensemble")
-synthetic = required("shapiq_games.synthetic")
 adapter = importlib.import_module("jaxinter.adapters.shapiq")
 
 # ExactComputer meets v(full) in FSII and kADD-SHAP by a weight of 1e8, not exactly.
@@ -54,10 +53,9 @@ def games():
     rng = np.random.default_rng(7)
     unanimity = np.zeros(2**6)  # a sum of three unanimity games and a constant
     unanimity[[0, 0b11, 0b101100, 0b111111]] = 1.0, 2.0, -3.0, 0.5
-    soum = synthetic.SOUM(n=7, n_basis_games=12, random_state=3)
-    assert not soum.normalize
-    soum_table = np.asarray(soum(ji.all_masks(7)), float)
-    tables = rng.normal(size=2**N), ji.zeta(unanimity), soum_table
+    soum = np.zeros(2**7)  # of many, drawn
+    soum[rng.choice(2**7, 12, replace=False)] = rng.uniform(-1, 1, 12)
+    tables = rng.normal(size=2**N), ji.zeta(unanimity), ji.zeta(soum)
     return [(v, shapiq.ExactComputer(look_up(v), v.size.bit_length() - 1)) for v in tables]
 
 
