@@ -555,6 +555,20 @@ class TestFitOfOddStrengths:
         assert fit.relative_residual == 0 and fit.spindle_share == 0
         assert not fit.at_edge.alpha and not fit.at_edge.delta
 
+    def test_the_reference_itself_is_all_decay(self, rng):
+        """What rounding leaves is no spindle, of whatever alpha."""
+        references = rng.normal(size=(20, 3, 2, 2**8)) * 0.6 ** ji.orders(8)
+        made = [decay_strength(one, 0.0) for one in references]
+        fit = fit_distributions(
+            OrderStrength(
+                np.stack([m.positive for m in made]), np.stack([m.negative for m in made])
+            ),
+            references,
+        )
+        assert (fit.beta == 0).all() and (fit.alpha == 1).all()
+        np.testing.assert_allclose(fit.gamma, 1, rtol=1e-6)
+        assert np.isinf(fit.standard_errors.alpha).all() and fit.delta.max() < 1e-9
+
     def test_a_reference_without_effects_explains_nothing(self):
         fit = fit_distributions(OrderStrength(*2 * [spindle(8, 0.9)]), np.zeros((2, 2, 2**8)))
         assert fit.gamma == 0 and fit.alpha == pytest.approx(0.9)
