@@ -16,6 +16,7 @@ from scipy.special import gamma as gamma_function
 
 import jaxinter as ji
 from jaxinter import OrderStrength, attenuate, decay_strength, fit_distributions, spindle
+from jaxinter._variable_projection import _both_signs, _spindle_slope
 from reference import size
 
 
@@ -488,6 +489,13 @@ class TestFit:
         assert alone.bic() == {
             "decay": pytest.approx(16 * np.log(r @ r / (y @ y)) + 2 * np.log(16))
         }
+
+    def test_slope_of_the_spindle(self):
+        alpha = np.array([0.78, 0.31, 1.0 + 1e-3, 1.29])  # some just before an order's end
+        bump = _both_signs(8, alpha)
+        step = 1e-6
+        expected = (_both_signs(8, alpha + step) - _both_signs(8, alpha - step)) / (2 * step)
+        np.testing.assert_allclose(_spindle_slope(alpha, bump), expected, rtol=1e-6, atol=1e-8)
 
     def test_one_part_is_never_better_than_both(self, rng, reference):
         strengths = OrderStrength(*rng.exponential(size=(2, 40, 8)))
