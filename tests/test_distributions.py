@@ -221,6 +221,13 @@ class TestDecayStrength:
                 expected = [gamma * both[ji.orders(10) == m].sum() for m in range(1, 11)]
                 np.testing.assert_allclose(side[k], expected, atol=1e-9)
 
+    def test_of_one_sample(self, rng):
+        effects = rng.normal(size=(2, 2**5))
+        worn = np.maximum(attenuate(effects, 0.01), 0).sum(axis=0)
+        expected = [worn[ji.orders(5) == m].sum() for m in range(1, 6)]
+        np.testing.assert_allclose(decay_strength(effects, 0.01).positive, expected)
+        np.testing.assert_allclose(decay_strength(effects[None], 0.01).positive, expected)
+
     def test_many_samples_are_taken_in_parts(self, rng):
         effects = rng.normal(size=(70, 2, 2**11))
         whole = decay_strength(effects, [1e-4, 1e-3])
