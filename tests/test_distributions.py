@@ -291,7 +291,7 @@ def reference(rng):
 class TestFit:
     def test_finds_all_that_is_planted(self, rng, reference):
         """Some where the spindle dominates, and the valley is narrower than the grid's steps."""
-        count = 2000
+        count = 1000
         alpha, gamma = rng.uniform(0.4, 1.2, count), rng.uniform(0.3, 3, count)
         beta = rng.choice([0.05, 0.5, 2.0], count)
         delta = 10 ** rng.choice([-5.5, -5, -4, -3.1], count) * rng.uniform(1, 1.05, count)

@@ -163,8 +163,8 @@ class TestInteraction:
         # it is linear: its Jacobian gives it back
         jacobian = jax.jacrev(ji.multi_order_interaction)(v[0])
         np.testing.assert_allclose(jacobian @ v[0], expected[0], atol=1e-13)
-        check_grads(ji.multi_order_interaction, (v,), 2)
-        check_grads(ji.interaction_strength, (v,), 1)
+        check_grads(jax.jit(ji.multi_order_interaction), (v,), 1)
+        check_grads(jax.jit(ji.interaction_strength), (v,), 1)
 
 
 class TestStrength:
