@@ -173,7 +173,7 @@ class TestStrength:
     def test_by_definition_and_laws(self, v, scale, shift):
         v = np.stack([v, v[::-1] ** 2 / 100])
         sizes = np.mean([abs(slow(one)).sum(axis=(1, 2)) for one in v], axis=0)
-        if sizes.mean() <= 1e-3 * abs(v).max():
+        if sizes.mean() <= 1e-3 * abs(v).max() or abs(v).max() < 0.1:  # lost beside the shift
             return
         found = ji.interaction_strength(v)
         np.testing.assert_allclose(found, sizes / sizes.mean(), atol=1e-8)
