@@ -187,6 +187,13 @@ def namespace(x: Any) -> Any:
     return jnp if is_jax(x) else np
 
 
+def stack(arrays: Any, axis: int) -> Any:
+    """Arrays of one kind, torch too, along a new axis."""
+    first = arrays[0]
+    xp = sys.modules["torch"] if is_torch(first) else namespace(first)
+    return xp.stack(arrays, axis)
+
+
 def gradient(f: Any, at: Any) -> Any:
     """The gradient of a scalar function of one array, by the framework that the array is of."""
     if is_torch(at):

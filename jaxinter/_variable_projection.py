@@ -143,11 +143,10 @@ def _candidates(
         theta = polished[each, best]
         if parts != "spindle":  # once more, the tabulated curve moved onto the exact one there
             error = _exact(hat, grid, theta[:, 1]) - _tabulated(pieces, grid.us, theta[:, 1])[0]
-            again = np.repeat(
-                theta[:, None], len(_USES), axis=1
-            )  # one program serves both polishes
-            theta = polish(again, error)[0][:, row]
-    found = [theta] if parts == "decay" else [theta, polished[:, _ROW["decay"]]]
+            # All starts from there, of which one is kept: one program serves both polishes.
+            theta = polish(np.repeat(theta[:, None], len(_USES), axis=1), error)[0][:, row]
+    alone = polished[:, _ROW["decay"]]
+    found = {"both": [theta, alone], "decay": [theta], "spindle": [alone]}[parts]
     candidates = [(*t.T, _exact(hat, grid, t[:, 1])) for t in found]
     # The best points of the grid, whose curves are known; so no fit is worse than those.
     for at in (best, _ROW["decay"], _ROW["spindle"]):
@@ -169,11 +168,22 @@ def _exact(hat: np.ndarray, grid: _Grid, u: np.ndarray) -> np.ndarray:
 
 def _tabulated(pieces: np.ndarray, us: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Decay strengths of each row at its own u by the spline, and their derivatives by u."""
-    step = np.clip((u / us[1]).astype(int), 0, len(us) - 2)
+    step, t = _place(us, u)
     row = np.arange(len(u)) if len(pieces) > 1 else np.zeros(len(u), int)
     a, b, c, d = np.moveaxis(pieces[row, :, step], 1, 0)
-    t = (u - us[step])[:, None]
-    return ((a * t + b) * t + c) * t + d, (3 * a * t + 2 * b) * t + c
+    t = t[:, None]
+    return _cubic((a, b, c, d), t), (3 * a * t + 2 * b) * t + c
+
+
+def _place(us: Any, u: Any) -> tuple[Any, Any]:
+    """The spline's step that holds u, and how far into it."""
+    step = _arrays.namespace(u).clip((u / us[1]).astype(int), 0, len(us) - 2)
+    return step, u - us[step]
+
+
+def _cubic(pieces: Any, t: Any) -> Any:
+    a, b, c, d = pieces
+    return ((a * t + b) * t + c) * t + d
 
 
 def _linear(y: np.ndarray, candidate: tuple, uses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -254,9 +264,8 @@ def _polish(
     solver = optimistix.LevenbergMarquardt(rtol=1e-8, atol=1e-10, linear_solver=normal)
 
     def decay(pieces: jax.Array, u: jax.Array) -> jax.Array:
-        at = jnp.clip((u / us[1]).astype(int), 0, len(us) - 2)
-        c, t = pieces[:, at], u - us[at]
-        return ((c[0] * t + c[1]) * t + c[2]) * t + c[3]
+        step, t = _place(us, u)
+        return _cubic(pieces[:, step], t)
 
     def inside(theta: jax.Array) -> jax.Array:
         return jnp.clip(theta * _UNIT, ranges[:, 0], ranges[:, 1])

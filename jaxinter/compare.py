@@ -355,6 +355,8 @@ def pruning_step(
     reference: Interactions,
     thresholds: tuple[Any, Any, Any],
 ) -> PruningStep:
+    """All that is asked of a pruned network and its reference, by `threshold`, `other_threshold`
+    and `reference_threshold` of `removed_strength`."""
     threshold, other, own = thresholds
     own = threshold if own is None else own
     pair = pruned_pair(call, original, pruned, threshold, other)

@@ -117,7 +117,7 @@ def attenuate(effects: Any, delta: Any) -> Any:
         ) from error
     if _arrays.is_torch(effects) or _arrays.is_torch(delta):
         effects = _arrays.as_torch("attenuate", "effects", effects)
-        return _attenuate_torch(effects, _arrays.as_torch("attenuate", "delta", delta), n, dtype)
+        return _attenuate_torch(effects, _arrays.as_torch("attenuate", "delta", delta), n)
     if _arrays.is_jax(effects) or _arrays.is_traced(delta):
         return _attenuate_jax(effects, delta, n)
     kept = _kept(n, _arrays.host("attenuate", "delta", delta).astype(np.float64)).astype(dtype)
@@ -129,7 +129,7 @@ def _attenuate_jax(effects: Any, delta: Any, n: int) -> jax.Array:
     effects = _arrays.floating_jax("attenuate", "effects", _arrays.as_jax("", "effects", effects))
     delta = _arrays.as_jax("attenuate", "delta", delta).astype(effects.dtype)
     hat = _primitives.subset_transform(effects, _TO_EIGEN)
-    order = jax.lax.population_count(_primitives.lattice_index(hat))
+    _, order = _arrays.orders_like(hat)
     eigenvalue = jnp.asarray(eigenvalues(n), effects.dtype)[order]
     delta = delta.reshape(*(1 for _ in range(hat.ndim - 1 - delta.ndim)), *delta.shape, 1)
     eigenvalue = eigenvalue.reshape(*(1 for _ in delta.shape[:-1]), -1)
@@ -137,13 +137,13 @@ def _attenuate_jax(effects: Any, delta: Any, n: int) -> jax.Array:
     return _primitives.subset_transform(hat * _share_kept(eigenvalue, delta), _FROM_EIGEN)
 
 
-def _attenuate_torch(effects: Any, delta: Any, n: int, dtype: np.dtype) -> Any:
+def _attenuate_torch(effects: Any, delta: Any, n: int) -> Any:
     import torch
 
     from jaxinter import _torch
 
-    wide = torch.float64 if dtype == np.float64 else torch.float32
-    hat = _torch.apply("attenuate", "effects", _TO_EIGEN, effects.to(wide), None)
+    effects = _arrays.floating("attenuate", "effects", effects)
+    hat = _torch.apply("attenuate", "effects", _TO_EIGEN, effects, None)
     eigenvalue = torch.from_numpy(eigenvalues(n)[masks.orders(n)]).to(hat)
     kept = _share_kept(eigenvalue, delta.to(hat)[..., None])
     return _torch.apply("attenuate", "effects", _FROM_EIGEN, hat * kept, None)

@@ -90,12 +90,7 @@ class Interactions:
     @property
     def effects(self) -> Any:
         """AND then OR effects, ``[..., 2, 2**n]``."""
-        pair = (self.and_effects, self.or_effects)
-        if _arrays.is_torch(self.and_effects):
-            import torch
-
-            return torch.stack(pair, dim=-2)
-        return _arrays.namespace(self.and_effects).stack(pair, axis=-2)
+        return _arrays.stack((self.and_effects, self.or_effects), -2)
 
     def reconstruct(self) -> Any:
         """The table that bias and effects stand for, ``[..., 2**n]``: v - residual."""

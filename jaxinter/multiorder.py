@@ -55,10 +55,7 @@ def multi_order_interaction(values: Any) -> Any:
     dtype = _checks.float_dtype(call, "values", _arrays.numpy_dtype(v))
     if _arrays.is_jax(v):
         return _of_pairs(_arrays.floating_jax(call, "values", v), n)
-    if not _arrays.is_torch(v):
-        v = v.astype(np.float64)
-    elif v.dtype.itemsize < 4 or not v.is_floating_point():
-        v = v.to(_torch_dtype(dtype))
+    v = _arrays.floating(call, "values", v) if _arrays.is_torch(v) else v.astype(np.float64)
     batch = tuple(v.shape[:-1])
     rows = v.reshape(-1, 1 << n)
     # Of the largest order, C(n, n/2) coalitions with 2n numbers each.
@@ -88,11 +85,7 @@ def _of_pairs(v: Any, n: int) -> Any:
         with_one = grams[m + 1][..., inside, outside]
         mean = (with_both - 2 * with_one + with_none) / comb(n - 2, m)
         means.append((mean + mean.swapaxes(-1, -2)) / 2 * pairs)  # symmetric to the bit
-    if _arrays.is_torch(v):
-        import torch
-
-        return torch.stack(means, dim=-3)
-    return _arrays.namespace(v).stack(means, axis=-3)
+    return _arrays.stack(means, -3)
 
 
 def interaction_strength(values: Any) -> Any:
@@ -169,12 +162,6 @@ def _checked_players(call: str, shape: tuple[int, ...]) -> int:
     if n < 2:
         raise ValueError(f"{call}: values must be of at least 2 players, a pair; got {n}")
     return n
-
-
-def _torch_dtype(dtype: np.dtype) -> Any:
-    import torch
-
-    return torch.float64 if dtype == np.float64 else torch.float32
 
 
 def _like(x: np.ndarray, v: Any) -> Any:

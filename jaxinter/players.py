@@ -6,7 +6,6 @@ A map of players is an int array of the input's shape: the player of each elemen
 """
 
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -303,11 +302,10 @@ def integrated_gradients(
     baseline = _arrays.as_input("integrated_gradients", "baseline", baseline, x)
     if _arrays.is_jax(x):
         baseline = jnp.broadcast_to(baseline, x.shape)
-    stack = sys.modules["torch"].stack if _arrays.is_torch(x) else jnp.stack
     total = 0.0
     for start in range(0, steps, AT_ONCE):  # rows are independent: their sum's gradient is each's
         some = range(start, min(start + AT_ONCE, steps))
-        points = stack([baseline + (k + 0.5) / steps * (x - baseline) for k in some])
+        points = _arrays.stack([baseline + (k + 0.5) / steps * (x - baseline) for k in some], 0)
         total = total + _arrays.gradient(lambda z: value(z).sum(), points).sum(0)
     return (x - baseline) * total / steps
 

@@ -317,7 +317,8 @@ def extract_pairs(
     if pair_mode == "fixed":
         alone = [extract(table, **extract_arguments) for table in (first, *tables)]
         return PairedInteractions(alone[0], alone[1:])
-    pairs = [extract(_stacked(first, x), joint=True, **extract_arguments) for x in tables]
+    stacked = (_arrays.stack((first, x), -2) for x in tables)
+    pairs = [extract(pair, joint=True, **extract_arguments) for pair in stacked]
     return PairedInteractions([p.model(0) for p in pairs], [p.model(1) for p in pairs])
 
 
@@ -328,15 +329,6 @@ def _mean_strength(interactions: Interactions, where: Any) -> np.ndarray:
     wide = [_arrays.host("pruning_series", "effects", x).astype(np.float64) for x in sides]
     samples = np.stack(wide).reshape(2, -1, interactions.n_players)
     return divided(samples.sum(axis=1), samples.shape[1])
-
-
-def _stacked(first: Any, second: Any) -> Any:
-    """Two models' tables as ``[..., 2, 2**n]``."""
-    if _arrays.is_torch(first):
-        import torch
-
-        return torch.stack([first, second], dim=-2)
-    return _arrays.namespace(first).stack([first, second], axis=-2)
 
 
 def _listed(call: str, argument: str, given: Any) -> list[Interactions]:

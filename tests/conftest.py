@@ -4,6 +4,8 @@
 import importlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -52,6 +54,27 @@ def rng(request):
 def x64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def at_simd_levels(tmp_path):
+    """A program, run at a level and at the widest: the files it wrote, whose path it is given. It
+    prints its level first; a level that the machine has not is skipped."""
+
+    def run(code, simd):
+        paths = []
+        for level in (simd, ""):
+            paths.append(tmp_path / f"level_{level}")
+            done = subprocess.run(
+                [sys.executable, "-c", code, str(paths[-1])],
+                env={**os.environ, "JAXINTER_SIMD": level}, cwd=tmp_path, check=True,
+                capture_output=True, text=True,
+            )  # fmt: skip
+            if level and done.stdout.strip() != level:
+                pytest.skip(f"this machine has no {level}")
+        return paths
+
+    return run
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers from interactions against their definitions, subset by subset, and their laws."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import jax
@@ -244,18 +241,8 @@ class TestOrderStrength:
             np.testing.assert_array_equal(single.positive, whole.positive[7])
 
     @pytest.mark.parametrize("simd", ["portable", "avx2"])
-    def test_same_bits_at_every_simd_level(self, simd, tmp_path):
-        bits = []
-        for level in (simd, ""):
-            path = tmp_path / f"bits_{level}"
-            run = subprocess.run(
-                [sys.executable, "-c", BITS, str(path)],
-                env={**os.environ, "JAXINTER_SIMD": level}, cwd=tmp_path, check=True,
-                capture_output=True, text=True,
-            )  # fmt: skip
-            if level and run.stdout.strip() != level:
-                pytest.skip(f"this machine has no {level}")
-            bits.append(path.read_bytes())
+    def test_same_bits_at_every_simd_level(self, simd, at_simd_levels):
+        bits = [path.read_bytes() for path in at_simd_levels(BITS, simd)]
         assert bits[0] == bits[1]
 
     def test_strided_misaligned_and_other_dtypes(self, rng):

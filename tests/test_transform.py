@@ -166,7 +166,7 @@ def test_same_bits_for_any_batch_and_threads(rng, monkeypatch):
 
 
 @pytest.mark.parametrize("simd", ["portable", "avx2"])
-def test_same_bits_at_every_simd_level(simd, tmp_path):
+def test_same_bits_at_every_simd_level(simd, at_simd_levels):
     """The level is chosen when the module loads, so each has a process of its own."""
     code = """if True:
         import sys, numpy as np, jaxinter as ji
@@ -180,17 +180,7 @@ def test_same_bits_at_every_simd_level(simd, tmp_path):
                     parts.append(transform.apply_numpy("test", "v", matrix, v, None).tobytes())
         open(sys.argv[1], "wb").write(b"".join(parts))
     """
-    bits = []
-    for level in (simd, ""):
-        path = tmp_path / f"bits_{level}"
-        command = [sys.executable, "-c", code, str(path)]
-        environment = {**os.environ, "JAXINTER_SIMD": level}
-        run = subprocess.run(
-            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        if level and run.stdout.strip() != level:
-            pytest.skip(f"this machine has no {level}")
-        bits.append(path.read_bytes())
+    bits = [path.read_bytes() for path in at_simd_levels(code, simd)]
     assert bits[0] == bits[1]
 
 

@@ -23,18 +23,19 @@ def up_and_down(call: str, argument: str, strength: Any, orders: int | None = No
             f"{call}: {argument} must be an OrderStrength; got {type(strength).__name__}. Use "
             "ji.order_strength(interactions)"
         )
-    sides = [
-        np.asarray(_arrays.host(call, argument, side), np.float64)
-        for side in (strength.positive, strength.negative)
-    ]
-    n = sides[0].shape[-1]
+    n = len(strength.orders)
     if orders is not None and n != orders:
         raise ValueError(f"{call}: {argument} must have orders 1 to {orders}; got 1 to {n}")
-    if 0 in strength.batch:
-        raise ValueError(
-            f"{call}: {argument} must hold a sample; got a batch of shape {strength.batch}"
-        )
-    return np.stack(sides).reshape(2, math.prod(strength.batch), n).mean(axis=1)
+    return mean_over(call, argument, (strength.positive, strength.negative), strength.batch)
+
+
+def mean_over(call: str, argument: str, sides: Iterable[Any], batch: tuple[int, ...]) -> np.ndarray:
+    """The mean over the batch of each of the sides ``[*batch, n]``, float64 ``[sides, n]``."""
+    if 0 in batch:
+        raise ValueError(f"{call}: {argument} must hold a sample; got a batch of shape {batch}")
+    wide = [np.asarray(_arrays.host(call, argument, side), np.float64) for side in sides]
+    tables = np.stack(wide)
+    return tables.reshape(len(wide), math.prod(batch), tables.shape[-1]).mean(axis=1)
 
 
 def draw(ax: Any, whole: np.ndarray, part: np.ndarray | None = None) -> None:

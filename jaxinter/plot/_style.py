@@ -172,6 +172,15 @@ def _same_column(a: Any, b: Any) -> bool:
     return a is not None and a.get_gridspec() is b.get_gridspec() and a.colspan == b.colspan
 
 
+def check_kind(call: str, argument: str, given: Any, kind: type, maker: str) -> None:
+    """Refuses what is not the result of `maker`."""
+    if not isinstance(given, kind):
+        raise TypeError(
+            f"{call}: {argument} must be a {kind.__name__}; got {type(given).__name__}. Use "
+            f"ji.{maker}"
+        )
+
+
 def halo() -> list[Any]:
     from matplotlib.patheffects import withStroke
 

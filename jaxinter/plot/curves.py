@@ -38,7 +38,7 @@ def jaccard(similarity: JaccardByOrder, ax: Any = None, *, label: str | None = N
 
     Source: paper 001, Fig. 6.
     """
-    _check("plot.jaccard", "similarity", similarity, JaccardByOrder, "jaccard_by_order")
+    _style.check_kind("plot.jaccard", "similarity", similarity, JaccardByOrder, "jaccard_by_order")
     ax, style = _axes_and_style(ax)
     if len(similarity.per_class) > 1:
         thin = {"color": style["color"], "linewidth": 0.8, "alpha": 0.45}
@@ -109,7 +109,7 @@ def sparsity_conditions(
     Source: paper 001, appendix B.
     """
     call = "plot.sparsity_conditions"
-    _check(call, "conditions", conditions, SparsityConditions, "sparsity_conditions")
+    _style.check_kind(call, "conditions", conditions, SparsityConditions, "sparsity_conditions")
     u = np.asarray(_arrays.host(call, "conditions", conditions.average_output), np.float64)
     sizes = np.arange(u.shape[-1])
     n = len(sizes) - 1
@@ -152,7 +152,7 @@ def sparsity_curve(
     Source: Ren et al. 2024a.
     """
     call = "plot.sparsity_curve"
-    _check(call, "curve", curve, SparsityCurve, "sparsity_curve")
+    _style.check_kind(call, "curve", curve, SparsityCurve, "sparsity_curve")
     strength = np.asarray(_arrays.host(call, "curve", curve.strength), np.float64)
     drawn = SparsityCurve(strength).cumulative if share else strength
     size = strength.shape[-1]
@@ -195,7 +195,7 @@ def matching_curve(curve: MatchingCurve, ax: Any = None, *, label: str | None = 
     Source: papers 001 and 002, "universal matching".
     """
     call = "plot.matching_curve"
-    _check(call, "curve", curve, MatchingCurve, "matching_curve")
+    _style.check_kind(call, "curve", curve, MatchingCurve, "matching_curve")
     counts = _arrays.host(call, "counts", curve.counts)
     errors = np.asarray(_arrays.host(call, "errors", curve.errors), np.float64)
     errors = errors.reshape(math.prod(curve.batch), len(counts))
@@ -209,14 +209,6 @@ def matching_curve(curve: MatchingCurve, ax: Any = None, *, label: str | None = 
     ax.set_xlabel("number of strongest effects kept")
     ax.set_ylabel("error of matching v, relative")
     return ax
-
-
-def _check(call: str, argument: str, given: Any, kind: type, maker: str) -> None:
-    if not isinstance(given, kind):
-        raise TypeError(
-            f"{call}: {argument} must be a {kind.__name__}; got {type(given).__name__}. Use "
-            f"ji.{maker}"
-        )
 
 
 def _axes_and_style(ax: Any) -> tuple[Any, dict[str, Any]]:

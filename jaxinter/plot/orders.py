@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`order_strength`, `salient_counts`: bars by order."""
 
-import math
 from typing import Any
 
-import numpy as np
-
-from jaxinter import _arrays
 from jaxinter.conciseness import SalientCounts
 from jaxinter.plot import _bars, _style
 from jaxinter.stats import OrderStrength
@@ -68,13 +64,9 @@ def salient_counts(counts: SalientCounts, ax: Any = None) -> Any:
       ValueError: no samples.
     """
     call = "plot.salient_counts"
-    if not isinstance(counts, SalientCounts):
-        raise TypeError(
-            f"{call}: counts must be a SalientCounts; got {type(counts).__name__}. Use "
-            "ji.salient_counts"
-        )
-    if 0 in counts.batch:
-        raise ValueError(f"{call}: counts must hold a sample; got a batch of shape {counts.batch}")
+    _style.check_kind(call, "counts", counts, SalientCounts, "salient_counts")
+    sides = (counts.and_counts, counts.or_counts)
+    means = _bars.mean_over(call, "counts", sides, counts.batch)
     if ax is None:
         ax = _style.pyplot().subplots(figsize=(6, 3.6), layout="constrained")[1]
     n = len(counts.orders)
@@ -83,11 +75,8 @@ def salient_counts(counts: SalientCounts, ax: Any = None) -> Any:
         "OR": {"facecolor": "white", "edgecolor": "0.2"},
     }
     looks["OR"] |= {"hatch": "////", "linewidth": 0.8}
-    for side, (kind, look) in zip((-1, 1), looks.items()):
-        found = counts.and_counts if kind == "AND" else counts.or_counts
-        mean = np.asarray(_arrays.host(call, "counts", found), np.float64)
-        mean = mean.reshape(math.prod(counts.batch), n).mean(axis=0)
-        half = _bars.WIDTH / 2
+    half = _bars.WIDTH / 2
+    for side, mean, (kind, look) in zip((-1, 1), means, looks.items()):
         ax.bar(counts.orders + side * half / 2, mean, half, label=kind, **look)
     ax.set_xticks(_bars.ticks(ax, n))
     ax.spines[["top", "right"]].set_visible(False)

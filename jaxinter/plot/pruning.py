@@ -57,7 +57,7 @@ def pruning_orders(
     Source: paper 003, Fig. 3, 5 and 26.
     """
     call = "plot.pruning_orders"
-    _check_series(call, series)
+    _style.check_kind(call, "series", series, PruningSeries, "pruning_series")
     if which not in SHOWN:
         raise ValueError(f"{call}: which must be one of {tuple(SHOWN)}; got {which!r}")
     chosen = _chosen(call, series.ratios, ratios)
@@ -102,7 +102,7 @@ def pruning_ratios(
     Source: paper 003, Fig. 4 and Table 2.
     """
     call = "plot.pruning_ratios"
-    _check_series(call, series)
+    _style.check_kind(call, "series", series, PruningSeries, "pruning_series")
     if phases is not None and not isinstance(phases, PruningPhases):
         raise TypeError(
             f"{call}: phases must be PruningPhases; got {type(phases).__name__}. Use "
@@ -166,14 +166,6 @@ def _apart(middles: list[float], widths: list[float], low: float, high: float) -
         places[i] = min(places[i], edge - widths[i] / 2)
         edge = places[i] - widths[i] / 2
     return places
-
-
-def _check_series(call: str, series: Any) -> None:
-    if not isinstance(series, PruningSeries):
-        raise TypeError(
-            f"{call}: series must be a PruningSeries; got {type(series).__name__}. Use "
-            "ji.pruning_series"
-        )
 
 
 def _chosen(call: str, known: np.ndarray, ratios: Any) -> np.ndarray:
