@@ -17,6 +17,7 @@ bench: .venv/test
 	$(BIN)/python bench/bench_sparse.py
 	$(BIN)/python bench/bench_evaluate.py
 	$(BIN)/python bench/bench_statistics.py
+	$(BIN)/python bench/bench_nid.py
 
 bench-smoke: .venv/test
 	$(BIN)/python bench/bench_transform.py --smoke
@@ -24,6 +25,7 @@ bench-smoke: .venv/test
 	$(BIN)/python bench/bench_sparse.py --smoke
 	$(BIN)/python bench/bench_evaluate.py --smoke
 	$(BIN)/python bench/bench_statistics.py --smoke
+	$(BIN)/python bench/bench_nid.py --smoke
 
 lint: .venv/lint
 	$(BIN)/ruff check .

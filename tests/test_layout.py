@@ -29,14 +29,12 @@ STAGES += ["distributions", "fit"]
 STAGES += ["plot.patches", "plot.words", "plot.columns"]
 STAGES += ["plot.orders", "plot.pruning", "plot.fits", "plot.curves", "plot"]
 STAGES += [f"adapters.{name}" for name in ("model", "torch", "jax", "text", "sklearn", "onnx")]
-STAGES += [
-    "adapters.shapiq",
-    "adapters",
-    "explain",
-    "",
-    "demo",
-    "cli",
-]  # "" is the package: the public list
+STAGES += ["adapters.shapiq", "adapters", "explain"]
+# An optional room with a walk of its own: from a table of data to the interactions of its columns.
+STAGES += ["nid.table", "nid.network", "nid.training", "nid.weights", "nid.ranking"]
+STAGES += ["nid.detection", "nid.detect", "nid.cutoff", "nid.outputs", "nid.suite"]
+STAGES += ["nid.plot.rankings", "nid.plot.effects", "nid.plot.comparison", "nid.plot", "nid"]
+STAGES += ["", "demo", "cli"]  # "" is the package: the public list
 CONVERTER = ("jaxinter.interactions", "jaxinter.adapters.shapiq")
 
 
@@ -84,6 +82,8 @@ def test_docstring_examples(name):
             pytest.importorskip(package)
     module = importlib.import_module(name)
     globals_ = {"np": np, "ji": ji} | vars(module)
+    if name.startswith("jaxinter.nid"):
+        globals_["nid"] = importlib.import_module("jaxinter.nid")
     failed, _ = doctest.testmod(module, extraglobs=globals_, verbose=False)
     assert not failed
 
