@@ -144,8 +144,8 @@ def test_losses_are_their_formulas(rng, task, outputs):
 @jax.numpy_dtype_promotion("standard")
 def plain_training(architecture, recipe, run):
     """Plain optax, batch by batch; all states and validation losses."""
-    fresh = AdditiveMLP(architecture, rngs=nnx.Rngs(run.key))
-    graph, state = nnx.split(fresh)
+    graph = nnx.graphdef(AdditiveMLP(architecture, rngs=nnx.Rngs(0)))
+    state = training.start_one(architecture, recipe, run.key, None).state
     columns = np.array(architecture.columns)
 
     def objective(state, x, y):
@@ -170,6 +170,19 @@ def plain_training(architecture, recipe, run):
         outputs = nnx.merge(graph, state)(run.validation.x)[:, 0]
         checked.append(float(jnp.mean((outputs - run.validation.y) ** 2)))
     return states, checked
+
+
+def test_weights_and_biases_start_small():
+    """Truncated normal, of 0.1 before it is cut at two deviations; none is that of another."""
+    architecture = Architecture((0, 1, 2), 1, (60, 50), True, stacked=3)
+    recipe = Recipe("regression", 3, 10, 0.02, 0.5, "l1", 1e-3)
+    masks = jnp.ones((3, 3), jnp.float32)
+    state = training.start_one(architecture, recipe, jax.random.key(5), masks).state
+    net = nnx.merge(nnx.graphdef(AdditiveMLP(architecture, rngs=nnx.Rngs(0))), state)
+    assert (net.masks[...] == 1).all()
+    drawn = np.concatenate([x.ravel() for x in jax.tree.leaves(nnx.state(net, nnx.Param))])
+    assert abs(drawn).max() <= 0.2 and len(np.unique(drawn)) > 0.999 * len(drawn)
+    assert drawn.std() == pytest.approx(0.088, abs=0.001) and abs(drawn.mean()) < 0.003
 
 
 def test_training_is_plain_adam(rng, monkeypatch):

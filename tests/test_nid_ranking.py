@@ -740,7 +740,6 @@ def broken(value, at=(1, 2)):
 
 W1, W2 = np.ones((4, 3)), np.ones((1, 4))
 
-# ruff: noqa: E501
 # fmt: off
 BAD_CALLS = [
     (lambda: ranking.rank([]), ValueError, r"nid.rank: weights must hold at least two matrices, .* hidden layers; got 0"),

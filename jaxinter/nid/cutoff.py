@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many interactions of a ranking the data needs: MLP-Cutoff, an additive model of them."""
+"""NID 8. How many interactions of a ranking the data needs: MLP-Cutoff, an additive model."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from jaxinter import _checks, _native, _progress
 from jaxinter.nid import detection as detections
 from jaxinter.nid import table
 from jaxinter.nid.detection import Detection, Scaling, Trial
-from jaxinter.nid.network import AdditiveMLP, Architecture, network
+from jaxinter.nid.network import AdditiveMLP, Architecture, hidden_sizes, network
 from jaxinter.nid.training import BLOCK, Recipe, Run, losses, train_all
 
 __all__ = ["Cutoff", "cutoff"]
@@ -304,7 +304,7 @@ def cutoff(
         "l2",
         _checks.real(CALL, "penalty", penalty, positive=False),
     )
-    sizes = settings.hidden if hidden is None else _checked_hidden(hidden)
+    sizes = settings.hidden if hidden is None else hidden_sizes(CALL, hidden)
     ranked: Any = interactions
     if interactions is None:
         ranked = detection.interactions if trial is None else detection.rankings[of].interactions
@@ -530,19 +530,6 @@ def _numbered(number: Mapping[Any, int], interaction: Any) -> tuple[int, ...]:
             f"{_listed(list(number))}; got {interaction!r}"
         )
     return tuple(sorted(columns))
-
-
-def _checked_hidden(hidden: Any) -> tuple[int, ...]:
-    try:
-        sizes = tuple(_checks.count(CALL, "hidden", units, least=1) for units in hidden)
-    except TypeError:
-        sizes = ()
-    if not sizes:
-        raise ValueError(
-            f"{CALL}: hidden must be the units of one or more hidden layers, as (140, 100, 60, 20);"
-            f" got {hidden!r}"
-        )
-    return sizes
 
 
 def _listed(values: Sequence) -> str:

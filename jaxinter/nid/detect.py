@@ -13,7 +13,7 @@ import numpy as np
 from jaxinter import _checks, _native, _progress
 from jaxinter.nid import detection, ranking, table
 from jaxinter.nid.detection import Detection, Scaling, Settings, Trial
-from jaxinter.nid.network import REGULARIZERS, Architecture, empty, network
+from jaxinter.nid.network import REGULARIZERS, Architecture, empty, hidden_sizes, network
 from jaxinter.nid.training import Run, Trained, losses, train_all
 
 __all__ = ["detect"]
@@ -105,7 +105,7 @@ def detect(
         seed=_checks.count(CALL, "seed", seed),
         averaging=_one_of("averaging", averaging, ranking.AVERAGES),
         max_interactions=_checks.count(CALL, "max_interactions", max_interactions, least=1),
-        hidden=_checked_hidden(hidden),
+        hidden=hidden_sizes(CALL, hidden),
         regularizer=_one_of("regularizer", regularizer, REGULARIZERS),
         penalty=_checks.real(CALL, "penalty", penalty, positive=False),
         epochs=_checks.count(CALL, "epochs", epochs, least=1),
@@ -187,19 +187,6 @@ def _one_of(argument: str, value: Any, names: Sequence[str]) -> str:
     if value not in names:
         raise ValueError(f"{CALL}: {argument} must be one of {', '.join(names)}; got {value!r}")
     return value
-
-
-def _checked_hidden(hidden: Any) -> tuple[int, ...]:
-    try:
-        sizes = tuple(_checks.count(CALL, "hidden", units, least=1) for units in hidden)
-    except TypeError:
-        sizes = ()
-    if not sizes:
-        raise ValueError(
-            f"{CALL}: hidden must be the units of one or more hidden layers, as (140, 100, 60, 20);"
-            f" got {hidden!r}"
-        )
-    return sizes
 
 
 def _kept(rows: int, validation: Any, test: Any) -> tuple[int, int]:

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxinter import _checks
+
 __all__ = ["MLP", "AdditiveMLP", "MainEffects"]
 
 REGULARIZERS = (
@@ -192,10 +194,19 @@ def empty(architecture: Architecture) -> AdditiveMLP:
     return nnx.eval_shape(lambda: AdditiveMLP(architecture, rngs=nnx.Rngs(0)))
 
 
-def graph(architecture: Architecture) -> Any:
-    """The network without its numbers."""
-    return nnx.graphdef(empty(architecture))
-
-
 def network(architecture: Architecture, state: Any) -> AdditiveMLP:
-    return nnx.merge(graph(architecture), state)
+    return nnx.merge(nnx.graphdef(empty(architecture)), state)
+
+
+def hidden_sizes(call: str, hidden: Any) -> tuple[int, ...]:
+    """The argument `hidden`, checked."""
+    try:
+        sizes = tuple(_checks.count(call, "hidden", units, least=1) for units in hidden)
+    except TypeError:
+        sizes = ()
+    if not sizes:
+        raise ValueError(
+            f"{call}: hidden must be the units of one or more hidden layers, as (140, 100, 60, 20);"
+            f" got {hidden!r}"
+        )
+    return sizes

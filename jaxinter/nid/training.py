@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 
 from jaxinter import _native
-from jaxinter.nid.network import AdditiveMLP, Architecture, graph
+from jaxinter.nid.network import START, AdditiveMLP, Architecture, empty
 
 __all__ = ["Part", "Recipe", "Run", "mean_loss", "train_all"]
 
@@ -60,11 +60,15 @@ class Part(NamedTuple):
 
 def _start(architecture: Architecture, recipe: Recipe, key: jax.Array, masks: Any) -> Progress:
     """A network as it is before training; `masks` of an MLP-Cutoff, else None."""
-    fresh = AdditiveMLP(architecture, rngs=nnx.Rngs(key))
-    if masks is not None:
-        fresh.masks[...] = masks
-    state = nnx.state(fresh)
-    weights = nnx.state(fresh, nnx.Param)
+    shapes = nnx.state(empty(architecture))
+    shapes, rest = nnx.split_state(shapes, nnx.Param, ...)
+    leaves, structure = jax.tree.flatten(shapes)
+    # One draw for all: a draw for each takes four seconds to compile.
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    drawn = jnp.split(START(key, (ends[-1],), jnp.float32), ends[:-1])
+    parts = [part.reshape(leaf.shape) for part, leaf in zip(drawn, leaves)]
+    weights = jax.tree.unflatten(structure, parts)
+    state = nnx.merge_state(weights, jax.tree.map(lambda _: masks, rest))
     losses = jnp.full(recipe.epochs, jnp.nan, jnp.float32)
     return Progress(state, optax.scale_by_adam().init(weights), state, jnp.float32(jnp.inf), losses)
 
@@ -83,7 +87,7 @@ def _train(
     Adam, whose rate falls after each epoch, on the mean loss of each batch and the penalty. Each
     epoch takes the rows in an order of its own and leaves out those that fill no batch.
     """
-    definition = graph(architecture)
+    definition = nnx.graphdef(empty(architecture))
     columns = np.array(architecture.columns)
     adam = optax.scale_by_adam()
     rows, size = len(training.x), min(recipe.batch_size, len(training.x))
@@ -136,13 +140,16 @@ def losses(task: str, outputs: Any, y: Any) -> jax.Array:
 def mean_loss(task: str, net: AdditiveMLP, part: Part) -> jax.Array:
     """A block of rows at a time, so that what a layer gives stays in the cache."""
     rows = len(part.x)
-    blocks = rows // BLOCK
-    cut = blocks * BLOCK
-    total = losses(task, net(part.x[cut:]), part.y[cut:]).sum()
-    if blocks:
-        whole = jax.tree.map(lambda a: a[:cut].reshape(blocks, BLOCK, *a.shape[1:]), part)
-        total += jax.lax.map(lambda block: losses(task, net(block.x), block.y).sum(), whole).sum()
-    return total / rows
+    blocks = -(-rows // BLOCK)
+    size = -(-rows // blocks)
+    counted = (jnp.arange(blocks * size) < rows).reshape(blocks, size)
+    filled = jax.tree.map(lambda a: jnp.resize(a, (blocks, size, *a.shape[1:])), part)
+
+    def total(block: tuple[Part, jax.Array]) -> jax.Array:
+        part, counted = block
+        return jnp.where(counted, losses(task, net(part.x), part.y), 0).sum()
+
+    return jax.lax.map(total, (filled, counted)).sum() / rows
 
 
 # One run: of a CPU's threads each has its own. And all runs of an accelerator at once.
