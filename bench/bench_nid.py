@@ -132,18 +132,20 @@ def official(checkout: Path, trials: int, rows: int, epochs: int) -> None:
 
 
 def wide(p: int, rows: int, trials: int, epochs: int, hidden: tuple[int, ...]) -> None:
-    X, y, truth = suite.quadratic_pairs(p, rows)
-    began = time.perf_counter()
-    found = nid.detect(
-        X, y, order="pairwise", trials=trials, epochs=epochs, hidden=hidden, **THIRDS
-    )
-    auc = suite.pairwise_auc(found.pairwise_by_trial, truth)
-    seconds = time.perf_counter() - began
-    print(
-        f"\nwide: p = {p}, {rows:,} rows, {len(truth)} true pairs of {p * (p - 1) // 2:,}; MLP-M "
-        f"{hidden}: AUC {np.round(auc, 4)} (paper 0.984, asked 0.97), {seconds:.0f} s for {trials} "
-        "trials (asked 600)"
-    )
+    """A slower start and more L1 than elsewhere: with these columns are picked before noise is."""
+    recipe = {"learning_rate": 1e-3, "decay": 0.97, "penalty": 1e-3, "epochs": epochs}
+    print(f"\nwide: p = {p}, {rows:,} rows, MLP-M {hidden} (paper 0.984; asked 0.97 in 600 s)")
+    for seed in range(trials):
+        X, y, truth = suite.quadratic_pairs(p, rows, seed=seed)
+        began = time.perf_counter()
+        found = nid.detect(X, y, order="pairwise", trials=1, hidden=hidden, seed=seed, **recipe)
+        auc = suite.pairwise_auc(found, truth)
+        seconds = time.perf_counter() - began
+        print(
+            f"data and trial {seed}: AUC {auc:.4f}, {len(truth)} true pairs of "
+            f"{p * (p - 1) // 2:,}, {seconds:.0f} s",
+            flush=True,
+        )
 
 
 def noise(levels: tuple[float, ...], trials: int, rows: int, epochs: int) -> None:
@@ -203,7 +205,8 @@ def tables() -> Iterator[tuple[str, Any, Any]]:
 def cutoff(trials: int, rows: int | None, epochs: int) -> None:
     print(f"\ncutoff: errors on test rows, RMSE or 1 - AUC, {trials} trials (Table 3)")
     for name, X, y in tables():
-        X, y = X[:rows], y[:rows]
+        some = np.random.default_rng(0).permutation(len(y))[:rows]
+        X, y = (X.iloc[some] if hasattr(X, "iloc") else X[some]), np.asarray(y)[some]
         began = time.perf_counter()
         found = nid.detect(X, y, trials=trials, epochs=epochs)
         seconds = time.perf_counter() - began
@@ -242,7 +245,7 @@ def main() -> None:
     if "official" in given.only and given.official:
         official(given.official, trials(2), rows, epochs)
     if "wide" in given.only and given.smoke:
-        wide(40, 600, 1, epochs, (30, 20))
+        wide(100, 600, 1, epochs, (30, 20))
     elif "wide" in given.only:
         wide(1000, 10_000, trials(2), epochs, (500, 400, 300, 200, 100))
     if "noise" in given.only:

@@ -2,6 +2,8 @@
 """What a wrong argument says: call, argument, expected, got, and what to do. Worded once."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -109,3 +111,10 @@ def free_memory() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return 1 << 62
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Up to five, and how many more."""
+    values = list(values)
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    return ", ".join(map(repr, values[:5])) + more

@@ -111,6 +111,20 @@ def test_optional_packages_are_imported_lazily():
     assert printed.strip() == "[]"
 
 
+def test_readme_table_example_runs(tmp_path):
+    """On few rows, for a moment: what it prints of the whole takes half a minute."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    (code,) = (block for block in blocks if "nid.detect" in block)
+    quick = code.replace("10_000", "300").replace("trials=3", "trials=1, epochs=1, hidden=(3, 3)")
+    quick = quick.replace("cutoff(X, y, found)", "cutoff(X, y, found, largest=1)")
+    assert quick.count("epochs=1") == quick.count("largest=1") == quick.count("(300)") == 1
+    run = subprocess.run(
+        [sys.executable, "-c", quick], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "of what the networks gain" in run.stdout
+
+
 def readme_example(which, cwd):
     """What a python block of the README prints, run as a script, and what it says it prints."""
     blocks = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)

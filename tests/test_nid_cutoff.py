@@ -5,6 +5,7 @@ import itertools
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxinter import _native, _progress
+from jaxinter.nid import table
 from jaxinter.nid.cutoff import cutoff
 from jaxinter.nid.detect import detect
 from jaxinter.nid.detection import load
@@ -170,6 +172,15 @@ def test_threads_and_what_else_is_tried_make_no_difference(
     assert same_bits(again, ladder)
 
 
+def test_nor_does_the_order_in_which_they_end(product, found, ladder, monkeypatch):
+    train_all = module.train_all
+    monkeypatch.setattr(_native, "thread_limit", lambda: 4)
+    monkeypatch.setattr(module, "train_all", lambda *of: reversed(list(train_all(*of))))
+    again = cutoff(*product, found, interactions=RANKED, goal=0)
+    np.testing.assert_array_equal(again.errors, ladder.errors)
+    assert same_bits(again, ladder)
+
+
 def test_a_saved_detection_gives_the_same(product, found, ladder, tmp_path):
     found.save(tmp_path / "found.npz")
     again = cutoff(*product, load(tmp_path / "found.npz"), interactions=RANKED, goal=0, largest=1)
@@ -251,8 +262,42 @@ def test_a_training_that_diverges(product, found, monkeypatch):
         cutoff(*product, found)
 
 
+def test_a_training_that_diverges_late(product, found, ladder, monkeypatch):
+    """The weights from before are taken."""
+    run = module.train_all
+
+    def train_all(*of):
+        for i, (state, losses) in run(*of):
+            yield i, Trained(state, np.where(np.arange(len(losses)) < 9, losses, np.nan))
+
+    monkeypatch.setattr(module, "train_all", train_all)
+    again = cutoff(*product, found, interactions=RANKED[:1], goal=0)
+    np.testing.assert_array_equal(again.errors, ladder.errors[:2])
+
+
+def test_the_penalty_is_of_all_weights_and_no_biases(frame):
+    net = frame[3].network
+    squares = [
+        (np.asarray(leaf) ** 2).sum()
+        for path, leaf in nnx.to_flat_state(nnx.state(net, nnx.Param))
+        if not {"bias", "biases"} & set(path)
+    ]
+    assert len(squares) == 8  # three layers, four of main effects, categories
+    np.testing.assert_allclose(net.penalty("l2", np.array([0])), sum(squares), rtol=1e-6)
+
+
+def test_the_table_is_read_as_the_detection_read_it():
+    """Numbers that are categories, and classes."""
+    X, y = np.arange(40.0).reshape(20, 2) % 7, np.arange(20) % 3
+    data = table.read("", X, y, categorical=[1], task="classification")
+    was = SimpleNamespace(encoder=data.encoder, settings=SimpleNamespace(rows=20))
+    again = module._same_table(X, y, was)
+    assert again.encoder == data.encoder and (again.inputs == data.inputs).all()
+
+
 def test_progress(product, found, monkeypatch):
     steps = []
+    monkeypatch.setattr(_native, "thread_limit", lambda: 1)
 
     @contextmanager
     def counter(title, total):
@@ -279,6 +324,7 @@ def test_errors_of_regression(product, found, ladder):
     for rows, errors in ((validation, ladder.errors), (test, ladder.test_errors)):
         error = rmse(ladder.predict(X[rows]), y[rows], scale.y_scale)
         np.testing.assert_allclose(errors[ladder.k], error, rtol=1e-6)
+    assert np.isnan(module._error(found.encoder, np.empty((0, 1)), np.empty(0)))
     own = cutoff(X, y, found, trial=1, interactions=[])
     np.testing.assert_allclose(own.goal, np.sqrt(found.validation_loss[1]), rtol=1e-5)
     np.testing.assert_allclose(own.test_goal, np.sqrt(found.test_loss[1]), rtol=1e-5)
@@ -425,7 +471,7 @@ def test_pairs_are_terms_on_a_grid(product, found, last):
     for i, j in np.ndindex(2, 3):
         row = np.array([[a[i], 9.0, b[j], -9.0]])
         np.testing.assert_allclose(c.terms(row)[(0, 2)][0], values[i, j], rtol=1e-5, atol=1e-5)
-    (a, b), values = c.interaction_effect((0, 2), at=(None, [1]))
+    (a, b), values = c.interaction_effect([0, 2], at=(None, [1]))
     assert values.shape == (50, 1) and (a[0], a[-1]) == (c.low[0], c.high[0])
 
 
@@ -510,6 +556,8 @@ BAD_CALLS = [
     (lambda X, y, f: cutoff(X, y, f, interactions=[(1,)]), ValueError, r"two or more columns .*; got \(1,\)"),
     (lambda X, y, f: cutoff(X, y, f, interactions=[(1, 1)]), ValueError, r"two or more columns .*; got \(1, 1\)"),
     (lambda X, y, f: cutoff(X, y, f, interactions=(0, 1)), ValueError, "interactions must hold tuples of .*; got 0"),
+    (lambda X, y, f: cutoff(X, y, f, interactions=5), ValueError, "interactions must hold tuples of .*; got 5"),
+    (lambda X, y, f: cutoff(X, y, f, interactions=[(i for i in (0, 0))]), ValueError, "two or more columns .*; got <gen"),
     (lambda X, y, f: cutoff(X[:-1], y[:-1], f), ValueError, "must be the 800 rows of the detection; got 799"),
     (lambda X, y, f: cutoff(X[:, :3], y, f), ValueError, r"whose column names are \(0, 1, 2, 3\); got \(0, 1, 2\)"),
     (lambda X, y, f: cutoff(X[::-1], y, f), ValueError, "rows of the detection, in their order: .* validation loss was"),
@@ -518,6 +566,13 @@ BAD_CALLS = [
     (lambda X, y, f: cutoff(X, y > 30, f), ValueError, "validation loss was"),
 ]
 # fmt: on
+
+
+def test_a_table_that_is_a_little_another(product, found):
+    trial = found.trials[0]
+    was = replace(trial, validation_losses=1.02 * trial.validation_losses)
+    with pytest.raises(ValueError, match="rows of the detection, in their order"):
+        cutoff(*product, replace(found, trials=(was,)))
 
 
 @pytest.mark.parametrize(("call", "kind", "message"), BAD_CALLS)

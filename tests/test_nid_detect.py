@@ -4,6 +4,8 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +16,10 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxinter import _checks, _native, nid
-from jaxinter.nid import detection, table, training
+from jaxinter import _checks, _native, _progress, nid
+from jaxinter.nid import detection, ranking, table, training
 from jaxinter.nid.network import REGULARIZERS, AdditiveMLP, Architecture
-from jaxinter.nid.training import Part, Recipe, Run, train_all
+from jaxinter.nid.training import Part, Recipe, Run, Trained, train_all
 
 DETECT = sys.modules["jaxinter.nid.detect"]  # whose name the function has taken
 SMALL = {"hidden": (20, 10), "epochs": 30, "batch_size": 20, "trials": 2}
@@ -174,15 +176,29 @@ def plain_training(architecture, recipe, run):
 
 def test_weights_and_biases_start_small():
     """Truncated normal, of 0.1 before it is cut at two deviations; none is that of another."""
-    architecture = Architecture((0, 1, 2), 1, (60, 50), True, stacked=3)
-    recipe = Recipe("regression", 3, 10, 0.02, 0.5, "l1", 1e-3)
-    masks = jnp.ones((3, 3), jnp.float32)
-    state = training.start_one(architecture, recipe, jax.random.key(5), masks).state
-    net = nnx.merge(nnx.graphdef(AdditiveMLP(architecture, rngs=nnx.Rngs(0))), state)
-    assert (net.masks[...] == 1).all()
-    drawn = np.concatenate([x.ravel() for x in jax.tree.leaves(nnx.state(net, nnx.Param))])
+    architecture = Architecture((0, 1, 2), 1, (60, 50), True)
+    drawn = np.concatenate([x.ravel() for x in jax.tree.leaves(started(architecture, None))])
     assert abs(drawn).max() <= 0.2 and len(np.unique(drawn)) > 0.999 * len(drawn)
-    assert drawn.std() == pytest.approx(0.088, abs=0.001) and abs(drawn.mean()) < 0.003
+    assert drawn.std() == pytest.approx(0.088, abs=0.002) and abs(drawn.mean()) < 0.005
+
+
+def test_networks_of_columns_alone_start_larger():
+    architecture = Architecture((*range(40), 40, 40, 40), 2, (5,), True, stacked=3)
+    masks = jnp.ones((3, 43), jnp.float32)
+    net = started(architecture, masks)
+    assert (net.masks[...] == 1).all()
+    stds = [np.asarray(x[...]).std() / 0.88 for x in net.main_effects.kernels]
+    np.testing.assert_allclose(stds, [2**0.5, 0.2**0.5, 0.2**0.5, 0.1], rtol=0.1)
+    biases = [np.asarray(x[...]).std() / 0.88 for x in net.main_effects.biases]
+    np.testing.assert_allclose(biases, [0.5] * 3, rtol=0.1)
+    assert max(abs(x).max() for x in jax.tree.leaves(net.interaction_mlp)) <= 0.2
+    assert abs(net.main_effects.category[...]).max() <= 0.2
+
+
+def started(architecture, masks):
+    recipe = Recipe("regression", 3, 10, 0.02, 0.5, "l1", 1e-3)
+    state = training.start_one(architecture, recipe, jax.random.key(5), masks).state
+    return nnx.merge(nnx.graphdef(AdditiveMLP(architecture, rngs=nnx.Rngs(0))), state)
 
 
 def test_training_is_plain_adam(rng, monkeypatch):
@@ -214,6 +230,32 @@ def test_the_best_weights_are_kept(product):
     assert any(t.validation_losses.argmin() < 29 for t in result.trials)
 
 
+def test_fewer_rows_than_a_batch(product):
+    options = SMALL | {"batch_size": 1000, "epochs": 2, "trials": 1}
+    before, after = nid.detect(*product, **options).trials[0].validation_losses
+    assert after < before
+
+
+def test_a_training_that_diverges_late(product, found):
+    """The weights from before are kept."""
+    trial, data = found.trials[1], table.read("", *product)
+    losses = np.array([2.0, 0.25, np.nan], np.float32)
+    trained = Trained(nnx.state(trial.network), losses)
+    architecture = found.settings.architecture(found.encoder)
+    again = DETECT._trial(data, found.settings, 1, trained, architecture)
+    assert (again.validation_loss, again.test_loss) == (0.25, trial.test_loss)
+
+
+def test_values_that_only_rows_kept_back_differ_from():
+    """Of equal values numpy's standard deviation is not 0, where their mean is rounded."""
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    x[:, 1], y, learnt = 0.1, np.full(40, 0.1), np.arange(39)
+    x[39, 1] = y[39] = 5.0
+    scaling = detection.Scaling.of(table.read("", x, y, task="regression"), learnt)
+    assert x[:39, 1].std() > 0
+    assert scaling.x_scale.tolist() == [x[:39, 0].std(), 1.0] and scaling.y_scale == 1.0
+
+
 def plain(net, result, x):
     architecture = result.settings.architecture(result.encoder)
     y = plain_mlp(net.interaction_mlp, x)
@@ -237,13 +279,19 @@ def test_nor_on_when_it_looks_whether_to_stop(product, found, monkeypatch):
     assert same_bits(found, nid.detect(*product, **SMALL))
 
 
-def test_nor_on_x64(product, found, x64):
-    assert same_bits(found, nid.detect(*product, **SMALL))
+def test_nor_on_x64(product, found):
+    jax.config.update("jax_enable_x64", True)  # everywhere: a context would not reach the threads
+    try:
+        assert same_bits(found, nid.detect(*product, **SMALL))
+    finally:
+        jax.config.update("jax_enable_x64", False)
 
 
 def test_another_seed_is_another_detection(product, found):
     other = nid.detect(*product, **SMALL, seed=1)
     assert not same_bits(found, other)
+    made = [d.settings.split(t)[1] for d in (found, other) for t in range(2)]
+    assert len({frozenset(rows.tolist()) for rows in made}) == 4
     assert not same_bits(
         detection.Detection(found.encoder, found.settings, found.trials[:1]),
         detection.Detection(found.encoder, found.settings, found.trials[1:]),
@@ -262,7 +310,8 @@ def test_all_runs_in_one_program_train_as_one_at_a_time(rng):
 
     runs = [lambda t=t: run(t) for t in range(3)]
     heard = []
-    one = dict(train_all(architecture, recipe, runs))
+    one = dict(train_all(architecture, recipe, runs, heard.append))
+    assert heard == [2, 4, 6]
     all_at_once = dict(train_all(architecture, recipe, runs, heard.append, together=True))
     assert heard[-1] == 6
     for t in range(3):
@@ -287,39 +336,67 @@ def test_what_was_stopped_goes_on(product, found, tmp_path, monkeypatch):
     monkeypatch.setattr(DETECT, "train_all", stopped)
     with pytest.raises(KeyboardInterrupt):
         nid.detect(*product, **SMALL, resume=path)
-    assert len(nid.load(path).trials) == 1
-    begun = []
+    _, _, trials, digest = detection.read("", path)
+    (first,) = trials
+    begun, steps = [], []
+
+    @contextmanager
+    def counter(title, total):
+        steps.extend([title, total])
+        yield steps.append
+
+    monkeypatch.setattr(_progress, "counter", counter)
 
     def counted(architecture, recipe, runs, step):
         begun.append(len(runs))
         return run(architecture, recipe, runs, step)
 
     monkeypatch.setattr(DETECT, "train_all", counted)
+    again = nid.detect(*product, **SMALL, resume=path, progress="again")
+    assert same_bits(found, again) and (again.test_loss == found.test_loss).all()
+    assert steps[:2] == ["again", 30] and steps[-1] == 30
     assert same_bits(found, nid.detect(*product, **SMALL, resume=path))
-    assert same_bits(found, nid.detect(*product, **SMALL, resume=path))
-    assert begun == [1, 0]
+    fewer = nid.detect(*product, **SMALL | {"trials": 1}, resume=path)
+    assert same_bits(fewer, replace(found, trials=found.trials[:1]))
+    assert begun == [1, 0, 0]
     x, y = product
+    for other in ((x, -y), (-x, y)):
+        with pytest.raises(ValueError, match=r"nid.detect: resume must .* is of other data"):
+            nid.detect(*other, **SMALL, resume=path)
+    encoder = replace(found.encoder, categories={3: (0, 1)})  # inputs of the same bytes
+    detection.write(path, encoder, *detection.read("", path)[1:])
     with pytest.raises(ValueError, match=r"nid.detect: resume must .* is of other data"):
-        nid.detect(x, -y, **SMALL, resume=path)
+        nid.detect(x, y, **SMALL, resume=path)
+    detection.write(path, found.encoder, found.settings, trials | {5: trials[first]}, digest)
+    with pytest.raises(ValueError, match=rf"hold the first trials; got \[{first}, 5\]. Let detect"):
+        nid.load(path)
     with pytest.raises(ValueError, match=r"resume must .* is of other penalty, epochs"):
         nid.detect(x, y, **SMALL | {"epochs": 5}, penalty=0.1, resume=path)
+    with pytest.raises(ValueError, match=r"resume must be in a folder that is there; got .*none"):
+        nid.detect(x, y, **SMALL, resume=tmp_path / "none" / "trials.npz")
     path.write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"nid.detect: .* must be a file that nid.Detection.save"):
         nid.detect(x, y, **SMALL, resume=path)
 
 
-def test_an_interrupt_stops_all_threads(rng):
+def test_an_interrupt_stops_all_threads(rng, monkeypatch):
     """The generator's end: no thread trains on for minutes."""
+    monkeypatch.setattr(_native, "thread_limit", lambda: 2)
+    monkeypatch.setattr(training, "ROWS_A_CALL", 1)
     architecture = Architecture((0, 1), 1, (4,), False)
-    recipe = Recipe("regression", 100_000, 10, 0.01, 0.95, "l1", 1e-4)
+    recipe = Recipe("regression", 5000, 10, 0.01, 0.95, "l1", 1e-4)
     x = rng.normal(size=(50, 2)).astype(np.float32)
     part = Part(x, x[:, 0])
 
     class Stop(Exception):
         pass
 
+    heard = []
+
     def step(done):
-        raise Stop
+        heard.append(done)
+        if done == 5:  # in one of the threads
+            raise Stop
 
     with pytest.raises(Stop):
         list(
@@ -327,6 +404,19 @@ def test_an_interrupt_stops_all_threads(rng):
                 architecture, recipe, [lambda: Run(jax.random.key(0), None, part, part)] * 3, step
             )
         )
+    assert len(heard) < 5000
+
+
+def test_says_what_it_is(found):
+    assert repr(found).startswith(
+        "<Detection: 2 trials, 400 rows, 4 columns, regression; strongest (0"
+    )
+    first, *_ = str(found).split("\n")
+    assert "+-" in first and first.endswith("(0, 1)")
+    alone = detection.Detection(found.encoder, found.settings, found.trials[:1])
+    assert "+-" not in str(alone)
+    with pytest.raises(TypeError, match=r"got Detection, whose `rankings` are"):
+        nid.rank(found)
 
 
 def test_saved_and_loaded(product, found, tmp_path):
@@ -342,6 +432,14 @@ def test_saved_and_loaded(product, found, tmp_path):
     assert again.settings == found.settings and again.encoder == found.encoder
 
 
+def test_a_file_keeps_the_order_of_trials(found, tmp_path):
+    many = [replace(found.trials[t % 2], test_loss=float(t)) for t in range(12)]
+    replace(found, trials=tuple(many)).save(tmp_path / "many.npz")
+    again = nid.load(tmp_path / "many.npz")
+    assert again.test_loss.tolist() == list(range(12))
+    assert same_bits(again, replace(found, trials=found.trials * 6))
+
+
 # ------------------------------------------------------------------------------- detection
 
 
@@ -351,13 +449,39 @@ def test_strengths_are_means_over_trials(found):
     np.testing.assert_allclose(
         found.pairwise, np.mean([r.pairwise for r in found.rankings], axis=0), rtol=1e-12
     )
-    for t, ranking in enumerate(found.rankings):
-        its_own = dict(zip(ranking.interactions, ranking.strengths))
+    for t, own in enumerate(found.rankings):
+        its_own = dict(zip(own.interactions, own.strengths))
         for k, interaction in enumerate(found.interactions):
             if interaction in its_own:
                 assert found.strengths_by_trial[t, k] == pytest.approx(its_own[interaction])
     np.testing.assert_allclose(found.spread, found.strengths_by_trial.std(0, ddof=1))
     assert set(np.unique(found.found)) <= {0.5, 1.0}
+
+
+def test_rankings_are_as_asked_for(found):
+    one = replace(found, settings=replace(found.settings, max_interactions=1))
+    assert [len(r) for r in (one, *one.rankings)] == [1, 1, 1]
+    assert len(found) > 1 < max(len(r) for r in found.rankings)
+    other = replace(found, settings=replace(found.settings, averaging="max"))
+    expected = ranking.pairwise(other.first_weights, other.aggregated_weights, "max")
+    np.testing.assert_array_equal(other.pairwise_by_trial, expected)
+    np.testing.assert_allclose([r.pairwise for r in other.rankings], expected, rtol=1e-12)
+    np.testing.assert_allclose(other.strengths_by_trial.mean(0), other.strengths, rtol=1e-12)
+
+
+def test_training_is_as_asked_for(product, monkeypatch):
+    asked = []
+    monkeypatch.setattr(DETECT, "train_all", lambda *of: asked.extend(of[:3]) or ())
+    options = {"hidden": [3], "epochs": 4, "batch_size": 5, "learning_rate": 0.5, "decay": 0.75}
+    options |= {"regularizer": "group_units", "penalty": 0.25, "validation": 0.25, "test": 0.5}
+    with pytest.raises(KeyError):
+        nid.detect(*product, **options, main_effects=False, trials=3, seed=2**32 - 1)
+    architecture, recipe, runs = asked
+    assert architecture == Architecture((0, 1, 2, 3), 1, (3,), False)
+    assert recipe == Recipe("regression", 4, 5, 0.5, 0.75, "group_units", 0.25)
+    assert [(len(r.training.y), len(r.validation.y)) for r in (run() for run in runs)] == [
+        (100, 100)
+    ] * 3
 
 
 def test_pairs_of_a_detection(product):
@@ -409,6 +533,10 @@ def test_data_frames_with_categories_and_classes(library, rng):
     assert p.shape == (600, 2)
     np.testing.assert_allclose(p.sum(1), 1)
     assert (np.array(["no", "yes"])[p.argmax(1)] == y).mean() > 0.9
+    each = [
+        detection.outputs(t.network, result.inputs(frame, i)) for i, t in enumerate(result.trials)
+    ]
+    np.testing.assert_allclose(p[:, 1], np.mean([1 / (1 + np.exp(-y[:, 0])) for y in each], axis=0))
     for t, trial in enumerate(result.trials):
         x = result.inputs(frame.iloc[result.settings.split(t)[0]], t)
         kernel = np.asarray(trial.network.interaction_mlp.layers[0].kernel)
@@ -419,6 +547,7 @@ def test_data_frames_with_categories_and_classes(library, rng):
     made = result.to_pandas()
     assert list(made.columns) == ["rank", "interaction", "order", "strength", "spread", "found"]
     assert made["interaction"][0] == ("colour", "size") and made["order"][0] == 2
+    assert made["rank"].tolist() == list(range(1, len(result) + 1))
 
 
 def test_three_classes(rng):
@@ -439,7 +568,7 @@ def test_splits_part_all_rows(rows, validation, test, trial):
         True, "any", 0, "min", 100, (3,), "l1", 0.0, 1, 1, 0.1, 1.0, rows, kept
     ).split(trial)
     assert sorted(np.concatenate(made).tolist()) == list(range(rows))
-    assert [len(part) for part in made[1:]] == list(kept) and len(made[0]) >= 2
+    assert [len(part) for part in made[1:]] == list(kept) and len(made[0]) >= 2 and kept[0] >= 1
 
 
 # ------------------------------------------------------------------------------- bad input
@@ -457,6 +586,7 @@ def spoiled(value):
 
 # fmt: off
 BAD_CALLS = [
+    (lambda: nid.detect(GOOD, ["rare"] + ["a", "b", "c"] * 13, trials=9), r"y must hold every class among the rows that a trial learns from; trial \d has none of 'rare'"),
     (lambda: nid.detect(GOOD, np.ones(40)), r"nid.detect: y must vary; got one value alone"),
     (lambda: nid.detect(spoiled(np.nan), Y), r"nid.detect: column 1 of X must be finite"),
     (lambda: nid.detect(GOOD[:, :1], Y), r"nid.detect: X must have at least 10 rows and 2 columns; got shape \(40, 1\)"),
@@ -467,6 +597,8 @@ BAD_CALLS = [
     (lambda: nid.detect(GOOD, Y, trials=0), r"trials must be a whole number >= 1; got 0"),
     (lambda: nid.detect(GOOD, Y, epochs=0), r"epochs must be a whole number >= 1"),
     (lambda: nid.detect(GOOD, Y, seed=-1), r"seed must be a whole number >= 0"),
+    (lambda: nid.detect(GOOD, Y, seed=2**32), r"seed must be less than 2\*\*32; got 4294967296"),
+    (lambda: nid.detect(GOOD, Y, decay=0), r"decay must be a number > 0; got 0"),
     (lambda: nid.detect(GOOD, Y, hidden=()), r"hidden must be the units of one or more hidden layers"),
     (lambda: nid.detect(GOOD, Y, hidden=10), r"hidden must be the units .* got 10"),
     (lambda: nid.detect(GOOD, Y, hidden=(10, 0)), r"hidden must be a whole number >= 1; got 0"),
@@ -492,12 +624,30 @@ def test_more_trials_than_memory(monkeypatch):
         ValueError, match=r"1000 trials of 22,\d+ parameters on 40 rows need [\d,]+ bytes; .* fewer"
     ):
         nid.detect(GOOD, Y, trials=1000)
+    monkeypatch.setattr(_checks, "free_memory", lambda: 24 * WIDE.size)  # no less, in training
+    with pytest.raises(ValueError, match=r"1 trials of .* parameters on 400 rows need"):
+        DETECT._check_memory(Architecture((0, 1, 2, 3), 1, (2,), False), 400, 1)
 
 
-def test_a_file_of_something_else_is_refused(tmp_path):
-    np.savez(tmp_path / "other.npz", header=json.dumps({}))
-    with pytest.raises(ValueError, match=r"nid.load: .* must be a file that nid.Detection.save"):
-        nid.load(tmp_path / "other.npz")
+def test_a_file_of_something_else_is_refused(found, tmp_path, monkeypatch):
+    path = tmp_path / "other.npz"
+    for write in (
+        lambda: np.savez(path, header=json.dumps({})),
+        lambda: np.save(tmp_path / "x.npy", Y) or (tmp_path / "x.npy").rename(path),
+        lambda: monkeypatch.setattr(detection, "FILE_VERSION", 2) or found.save(path),
+    ):
+        write()
+        monkeypatch.undo()
+        with pytest.raises(
+            ValueError, match=r"nid.load: .* must be a file that nid.Detection.save"
+        ):
+            nid.load(path)
+
+
+def test_rows_are_predicted_in_blocks(product, found):
+    x = np.tile(product[0], (6, 1))  # more than one
+    assert (found.predict(x) == np.tile(found.predict(product[0]), 6)).all()
+    assert found.predict(x[:0]).shape == (0,)
 
 
 def test_jaxinter_alone_does_not_import_it():

@@ -414,6 +414,12 @@ def test_rows_are_dots(rng):
     x, y = ax.lines[0].get_data()
     np.testing.assert_allclose(x, X[:, 0])
     np.testing.assert_array_equal(np.round(y), [0, 1, 1, 0])
+    cells = np.ma.getmaskarray(shades(ax).get_array()).reshape(2, -1)  # [b, a]
+    (a, _), _ = found.interaction_effect((0, 1))
+    for row, category in enumerate((5.0, 7.0)):  # blank but within two cells of a row
+        at = np.abs(X[X[:, 1] == category, :1] - a).argmin(1)
+        near = np.abs(np.arange(len(a)) - at[:, None]).min(0) <= 2
+        np.testing.assert_array_equal(cells[row], ~near)
     many = np.tile(X, (2000, 1))
     assert 1000 < len(plot.interaction(found, (0, 2), X=many).lines[0].get_xdata()) <= 2000
 

@@ -18,7 +18,7 @@ from jaxinter.nid import detection as detections
 from jaxinter.nid import table
 from jaxinter.nid.detection import Detection, Scaling, Trial
 from jaxinter.nid.network import AdditiveMLP, Architecture, hidden_sizes, network
-from jaxinter.nid.training import BLOCK, Recipe, Run, losses, train_all
+from jaxinter.nid.training import Recipe, Run, losses, train_all
 
 __all__ = ["Cutoff", "cutoff"]
 
@@ -44,9 +44,9 @@ class Cutoff:
       skipped: those ranked above the last tried that were part of one already added.
       errors: float64 ``[K + 1]``, of the validation rows, with the first 0 to K of `tried`:
         RMSE of the standardised target, 1 - AUC of two classes, cross-entropy of more.
-      test_errors: the same of the test rows; NaN where there are none.
+      test_errors: the same of the test rows; NaN where there are none, or of two classes one.
       goal: the error to reach on the validation rows.
-      test_goal: the error of the detection's network on the test rows; NaN where there are none.
+      test_goal: the error of the detection's network on the test rows, or NaN as there.
       k: how many of `tried` were added at the cutoff.
       reached: whether the goal was; else k is that of the least error.
       network: MLP-Cutoff, of standardised inputs.
@@ -116,7 +116,7 @@ class Cutoff:
         call = "nid.Cutoff.main_effect"
         if column not in self.column_names:
             raise ValueError(
-                f"{call}: column must be one of {_listed(self.column_names)}; got {column!r}"
+                f"{call}: column must be one of {_checks.listed(self.column_names)}; got {column!r}"
             )
         j = self.column_names.index(column)
         points, encoded = self._points(call, "at", j, at, POINTS)
@@ -143,7 +143,7 @@ class Cutoff:
         wanted = tuple(interaction) if isinstance(interaction, list) else interaction
         if wanted not in self.interactions:
             raise ValueError(
-                f"{call}: interaction must be one of {_listed(self.interactions)}; got "
+                f"{call}: interaction must be one of {_checks.listed(self.interactions)}; got "
                 f"{interaction!r}"
             )
         k = self.interactions.index(wanted)
@@ -191,6 +191,12 @@ class Cutoff:
         reached = "reached" if self.reached else "not reached"
         return "\n".join([*lines, f"{self.goal:8.4f}  goal, {reached}"])
 
+    def __repr__(self) -> str:
+        return (
+            f"<Cutoff: {self.k} of {len(self.tried)} tried, error {self.errors[self.k]:.4g} of "
+            f"{self.errors[0]:.4g} without; {self.interactions}>"
+        )
+
     @cached_property
     def _columns(self) -> tuple[int, ...]:
         return tuple(self.encoder.columns.tolist())
@@ -215,7 +221,7 @@ class Cutoff:
             if values.ndim != 1 or not set(values.tolist()) <= set(categories):
                 raise ValueError(
                     f"{call}: {argument} must hold categories of column "
-                    f"{self.column_names[column]!r}, {_listed(categories)}; got {at!r}"
+                    f"{self.column_names[column]!r}, {_checks.listed(categories)}; got {at!r}"
                 )
             return values, (values[:, None] == np.array(categories)).astype(np.float64)
         if at is None:
@@ -249,7 +255,7 @@ def cutoff(
     all of them networks, trained jointly: once for each K = 0, 1, .. until a model that knows these
     interactions alone is as good, on validation rows, as the network they were read from. An
     interaction that is part of one already added is skipped; one that contains earlier ones takes
-    their place.
+    their place: an interaction of all columns, which rankings of real tables hold, that of all.
 
     Args:
       X, y: the table that the detection was made from.
@@ -258,7 +264,8 @@ def cutoff(
         that are kept back here, and the rows of trial 0.
       interactions: another ranking, tuples of columns, first to last.
       goal: the error to reach; None: that of the trial's network, MLP-M or MLP.
-      largest: how many interactions are added at most.
+      largest: how many interactions are added at most. Each takes as long as a trial of `detect`
+        for every interaction of its model: with a goal out of reach, 20 take minutes.
       tolerance: the goal is reached at an error <= (1 + tolerance) goal.
       penalty: times the sum of all squared weights, added to the mean loss of a batch.
       hidden: units of the hidden layers of each g'_k; None: the detection's. Those of g_i are 10,
@@ -305,7 +312,7 @@ def cutoff(
         _checks.real(CALL, "penalty", penalty, positive=False),
     )
     sizes = settings.hidden if hidden is None else hidden_sizes(CALL, hidden)
-    ranked: Any = interactions
+    ranked: Any = interactions if np.iterable(interactions) else [interactions]
     if interactions is None:
         ranked = detection.interactions if trial is None else detection.rankings[of].interactions
     number = {name: j for j, name in enumerate(detection.column_names)}
@@ -437,12 +444,7 @@ def _terms(net: AdditiveMLP, x: jax.Array, columns: tuple[int, ...]) -> jax.Arra
 
 def _blocks(net: AdditiveMLP, x: np.ndarray, columns: tuple[int, ...]) -> Iterator[np.ndarray]:
     """`_terms` in float64, a block of rows at a time."""
-    for start in range(0, len(x), BLOCK):
-        block = x[start : start + BLOCK]
-        filled = np.zeros((BLOCK, x.shape[1]), x.dtype)  # one shape, one program
-        filled[: len(block)] = block
-        terms = np.asarray(_terms(net, filled, columns), np.float64)[:, : len(block)]
-        yield _identified(terms)
+    yield from map(_identified, detections.by_blocks(lambda rows: _terms(net, rows, columns), x))
 
 
 def _outputs(net: AdditiveMLP, x: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
@@ -521,17 +523,12 @@ def _check_rows(detection: Detection, own: Trial, outputs: np.ndarray, y: np.nda
 def _numbered(number: Mapping[Any, int], interaction: Any) -> tuple[int, ...]:
     """The numbers of an interaction's columns, ascending."""
     try:
-        columns = {number[name] for name in interaction}
+        columns = [number[name] for name in interaction]
     except (TypeError, KeyError):
-        columns = set()
-    if len(columns) < 2 or len(columns) < len(interaction):
+        columns = []
+    if len(columns) < 2 or len(set(columns)) < len(columns):
         raise ValueError(
             f"{CALL}: interactions must hold tuples of two or more columns of "
-            f"{_listed(list(number))}; got {interaction!r}"
+            f"{_checks.listed(list(number))}; got {interaction!r}"
         )
     return tuple(sorted(columns))
-
-
-def _listed(values: Sequence) -> str:
-    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-    return ", ".join(map(repr, values[:5])) + more

@@ -52,6 +52,8 @@ def detect(
     output. Each trial has a start, an order of batches and a split of the rows of its own. Its
     columns and target are standardised by the rows it learns from; strengths are means over trials.
 
+    Columns with outliers look strong for the sake of a few rows: clip or transform them first.
+
     Of interactions of any order, those that are part of a stronger one are left out. `cutoff` says
     how many of the others the data needs.
 
@@ -64,8 +66,8 @@ def detect(
       main_effects: train MLP-M, a network for each column beside the one that is read, so that what
         columns do on their own is not read as interactions; else MLP.
       order: "any" (Algorithm 1), or "pairwise", all pairs.
-      trials: networks to train. A trial gives the same bits whatever their number.
-      seed: of starts, splits and batches.
+      trials: networks to train. On a CPU a trial gives the same bits whatever their number.
+      seed: of starts, splits and batches; less than 2**32.
       averaging: of the weights of an interaction: "min", "harmonic", "geometric", "mean", "rms",
         "max".
       max_interactions: of any order, how many are kept; all pairs are.
@@ -89,6 +91,7 @@ def detect(
       ValueError: data that cannot be learnt from (a constant column or target, NaN, fewer than two
         columns), by name; a setting out of range; networks that need more memory than is free; a
         training that diverges; `resume` of other data or settings.
+      TypeError: dates, complex numbers, nested objects.
 
     >>> rng = np.random.default_rng(0)
     >>> X = rng.uniform(-1, 1, (2000, 4))
@@ -102,7 +105,7 @@ def detect(
     settings = Settings(
         main_effects=bool(main_effects),
         order=_one_of("order", order, ("any", "pairwise")),
-        seed=_checks.count(CALL, "seed", seed),
+        seed=_seed(seed),
         averaging=_one_of("averaging", averaging, ranking.AVERAGES),
         max_interactions=_checks.count(CALL, "max_interactions", max_interactions, least=1),
         hidden=hidden_sizes(CALL, hidden),
@@ -120,6 +123,7 @@ def detect(
     _check_memory(architecture, len(data.target), trials)
     finished = _Finished(resume, data, settings)
     to_do = [t for t in range(trials) if t not in finished.trials]
+    _check_classes(data, settings, to_do)
     runs = [lambda t=t: _run(data, settings, t) for t in to_do]
     recipe = settings.recipe(data.encoder.task)
     with _progress.shown(progress, "training", len(to_do) * settings.epochs) as step:
@@ -164,15 +168,20 @@ class _Finished:
         self.trials: dict[int, Trial] = {}
         if self.path is None:
             return
-        self.digest = hashlib.sha256(data.inputs.tobytes() + data.target.tobytes()).hexdigest()
+        if not self.path.parent.is_dir():
+            raise ValueError(f"{CALL}: resume must be in a folder that is there; got {self.path}")
+        content = hashlib.sha256(data.inputs.data)
+        content.update(data.target.data)
+        self.digest = content.hexdigest()
         if not self.path.exists():
             return
-        _, there, trials, digest = detection.read(CALL, self.path)
-        if digest != self.digest or there != settings:
+        encoder, there, trials, digest = detection.read(CALL, self.path)
+        same = digest == self.digest and encoder == data.encoder  # of categories or of 0 and 1
+        if not same or there != settings:
             differ = [k for k, v in vars(settings).items() if getattr(there, k) != v]
             raise ValueError(
                 f"{CALL}: resume must be a file of the same data and settings; {self.path} is of "
-                f"other {', '.join(differ) if digest == self.digest else 'data'}. Name another"
+                f"other {', '.join(differ) if same else 'data'}. Name another"
             )
         self.trials = trials
 
@@ -189,6 +198,12 @@ def _one_of(argument: str, value: Any, names: Sequence[str]) -> str:
     return value
 
 
+def _seed(seed: Any) -> int:
+    if _checks.count(CALL, "seed", seed) >= 1 << 32:  # a key keeps no more of it
+        raise ValueError(f"{CALL}: seed must be less than 2**32; got {seed}")
+    return int(seed)
+
+
 def _kept(rows: int, validation: Any, test: Any) -> tuple[int, int]:
     shares = [
         _checks.real(CALL, name, share, positive=name == "validation")
@@ -203,11 +218,24 @@ def _kept(rows: int, validation: Any, test: Any) -> tuple[int, int]:
     return kept
 
 
+def _check_classes(data: table.Table, settings: Settings, trials: Sequence[int]) -> None:
+    classes = data.encoder.classes or ()
+    for t in trials if classes else ():
+        learnt = np.bincount(data.target[settings.split(t)[0]], minlength=len(classes))
+        if not learnt.all():
+            raise ValueError(
+                f"{CALL}: y must hold every class among the rows that a trial learns from; trial "
+                f"{t} has none of {classes[int(learnt.argmin())]!r}. Drop or join "
+                "rare classes, or take another seed"
+            )
+
+
 def _check_memory(architecture: Architecture, rows: int, trials: int) -> None:
-    """All networks stay; each in training has its rows, Adam's moments and the best so far."""
+    """All networks stay; each in training has its rows, which are scaled in float64, Adam's moments
+    and the best so far."""
     net = 4 * sum(leaf.size for leaf in jax.tree.leaves(empty(architecture)))
     at_once = trials if jax.default_backend() != "cpu" else min(trials, _native.thread_limit())
-    needed = trials * net + at_once * (6 * net + 3 * 4 * rows * architecture.inputs)
+    needed = trials * net + at_once * (6 * net + 3 * 8 * rows * architecture.inputs)
     available = _checks.free_memory()
     if needed > available:
         raise ValueError(

@@ -4,9 +4,9 @@
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from flax import nnx
 from jaxinter import _checks, _files
 from jaxinter.nid import ranking, table, weights
 from jaxinter.nid.network import AdditiveMLP, Architecture, empty
-from jaxinter.nid.training import Part, Recipe
+from jaxinter.nid.training import BLOCK, Part, Recipe
 
 __all__ = ["Detection", "load"]
 
@@ -81,12 +81,11 @@ class Scaling:
     @classmethod
     def of(cls, data: table.Table, learnt: np.ndarray) -> "Scaling":
         x, encoder = data.inputs[learnt], data.encoder
-        scale = x.std(0)
+        scale = _deviation(x)
         # Categories are only centred: those of few rows would count as much as those of many.
         scale[np.isin(encoder.columns, list(encoder.categories))] = 1.0
         y = data.target[learnt] if encoder.task == "regression" else np.array([-1.0, 1.0])
-        # A scale of 0: a value that only other rows differ from.
-        return cls(x.mean(0), np.where(scale > 0, scale, 1.0), y.mean(), y.std() or 1.0)
+        return cls(x.mean(0), scale, y.mean(), float(_deviation(y)))
 
     def part(self, data: table.Table, rows: np.ndarray) -> Part:
         y = data.target[rows]
@@ -96,6 +95,12 @@ class Scaling:
 
     def inputs(self, x: np.ndarray) -> np.ndarray:
         return ((x - self.x_mean) / self.x_scale).astype(np.float32)
+
+
+def _deviation(values: np.ndarray) -> np.ndarray:
+    """Of rows; 1 of one value alone, that only rows kept back differ from."""
+    # The deviation of equal values need not be 0: their mean is rounded.
+    return np.where(values.max(0) > values.min(0), values.std(0), 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,20 +300,33 @@ class Detection:
         return len(self.interactions)
 
     def __str__(self) -> str:
-        lines = [
-            f"{s:8.3g} +- {d:<8.2g} {i}"
-            for i, s, d in zip(self.interactions[:10], self.strengths, self.spread)
-        ]
-        return "\n".join(lines)
+        several = len(self.trials) > 1
+        return "\n".join(
+            f"{strength:8.3g} {f'+- {spread:<8.2g}' if several else ''} {interaction}"
+            for interaction, strength, spread in zip(
+                self.interactions[:10], self.strengths, self.spread
+            )
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<Detection: {len(self.trials)} trials, {self.settings.rows} rows, "
+            f"{len(self.column_names)} columns, {self.task}; strongest {self.interactions[0]}>"
+        )
 
 
 def load(path: str | os.PathLike) -> Detection:
     """What `Detection.save` wrote.
 
     Raises:
-      ValueError: the file is none of its.
+      ValueError: the file is none of its, or one of `resume` that lacks a trial before others.
     """
     encoder, settings, trials, _ = read("nid.load", path)
+    if set(trials) != set(range(len(trials))):  # a trial's number says which rows it learnt from
+        raise ValueError(
+            f"nid.load: {os.fspath(path)} must hold the first trials; got {sorted(trials)}. Let "
+            "detect resume it"
+        )
     return Detection(encoder, settings, tuple(trials[t] for t in sorted(trials)))
 
 
@@ -319,7 +337,17 @@ def _forward(net: AdditiveMLP, x: jax.Array) -> jax.Array:
 
 def outputs(net: AdditiveMLP, x: np.ndarray) -> np.ndarray:
     """float64 ``[rows, outputs]``."""
-    return np.asarray(_forward(net, x), np.float64)
+    none = np.empty((0, net.interaction_mlp.layers[-1].kernel.shape[-1]))
+    return np.concatenate([none, *by_blocks(partial(_forward, net), x)])
+
+
+def by_blocks(function: Callable[[np.ndarray], jax.Array], x: np.ndarray) -> Iterator[np.ndarray]:
+    """`function` of rows, float64 ``[.., rows, outputs]``, a block of them at a time."""
+    for start in range(0, len(x), BLOCK):
+        block = x[start : start + BLOCK]
+        filled = np.zeros((BLOCK, x.shape[1]), x.dtype)  # one shape, one program
+        filled[: len(block)] = block
+        yield np.asarray(function(filled), np.float64)[..., : len(block), :]
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -361,9 +389,9 @@ def read(
             if int(file["jaxinter_nid"]) != FILE_VERSION:
                 raise ValueError(f"version {file['jaxinter_nid']}")
             arrays = dict(file)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{call}: {os.fspath(path)} must be a file that nid.Detection.save wrote; got {error}"
+            f"{call}: {os.fspath(path)} must be a file that nid.Detection.save wrote; it is not"
         ) from error
     header = json.loads(str(arrays["header"]))
     encoder = table.Encoder.from_dict(header["encoder"])

@@ -19,8 +19,8 @@ REGULARIZERS = (
     "l1", "l2", "group_inputs", "group_units", "sparse_group_inputs", "sparse_group_units"
 )  # fmt: skip
 UNIVARIATE = (10, 10, 10)  # hidden units of a network of one column
-# Of weights and biases alike: with torch's own start, 1 / sqrt(inputs), fewer true interactions.
-START = nnx.initializers.truncated_normal(0.1)
+DEVIATION = 0.1  # of the normal numbers, cut at two of it, that weights and biases start from
+START = nnx.initializers.truncated_normal(DEVIATION)
 
 
 class MLP(nnx.Module):

@@ -131,7 +131,7 @@ def by_outputs(
     Args:
       detection: from `detect`.
       X: rows as the detection's data, any number.
-      rows: how many of them to draw; all where there are fewer.
+      rows: how many of them to draw; all where there are fewer. Few lower the correlation.
       trial: the number of one trial; None: all.
       baseline: "mean", that of the rows each network learnt from (shares of categories, in
         categorical columns); or a row ``[1, p]``, of the kind of X.

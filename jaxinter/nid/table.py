@@ -73,7 +73,8 @@ class Encoder:
             missing = [name for name in self.column_names if name not in at]
             if missing:
                 raise ValueError(
-                    f"{call}: X must have the columns it was read with; missing: {_listed(missing)}"
+                    f"{call}: X must have the columns it was read with; missing: "
+                    f"{_checks.listed(missing)}"
                 )
             columns = [columns[at[name]] for name in self.column_names]
         elif len(columns) != len(self.column_names):
@@ -140,7 +141,7 @@ class Encoder:
         if unknown:
             raise ValueError(
                 f"{call}: {self._name(j)} must hold categories that were read, "
-                f"{_listed(self.categories[j])}; got {_listed(unknown)}"
+                f"{_checks.listed(self.categories[j])}; got {_checks.listed(unknown)}"
             )
         return np.array([number[value] for value in values], int)[codes]
 
@@ -188,7 +189,7 @@ def read(call: str, X: Any, y: Any, *, categorical: Any = None, task: str | None
     ((12, 10), [0, 1, 1, 1, 1, 1, 1, 1, 1, 1], 'classification')
     """
     if task is not None and task not in TASKS:
-        raise ValueError(f"{call}: task must be one of {_listed(TASKS)}; got {task!r}")
+        raise ValueError(f"{call}: task must be one of {_checks.listed(TASKS)}; got {task!r}")
     names, columns = _opened(call, X)
     rows, p = len(columns[0]) if len(columns) else 0, len(columns)
     if p < 2 or rows < LEAST_ROWS:
@@ -212,8 +213,8 @@ def read(call: str, X: Any, y: Any, *, categorical: Any = None, task: str | None
     if constant.any():
         which = encoder.columns[constant].tolist()
         raise ValueError(
-            f"{call}: X must have columns that vary; constant: {_listed(encoder.labels(which))}. "
-            "Drop them"
+            f"{call}: X must have columns that vary; constant: "
+            f"{_checks.listed(encoder.labels(which))}. Drop them"
         )
     return Table(inputs, encoder.columns, target, encoder)
 
@@ -226,7 +227,7 @@ def _opened(call: str, X: Any) -> tuple[tuple[Any, ...] | None, Any]:
             twice = {name: None for name in names if names.count(name) > 1}
             raise ValueError(
                 f"{call}: X must have a name of its own for each column; more than one is named "
-                f"{_listed(twice)}"
+                f"{_checks.listed(twice)}"
             )
         return names, [column for _, column in X.items()]
     if hasattr(X, "to_pandas"):
@@ -323,7 +324,8 @@ def _chosen(call: str, categorical: Any, known: tuple[Any, ...]) -> set[int]:
         # A mask is no list of columns: True is no 1 here.
         if type(name) not in (str, int, float) or not (name in at or number):
             raise ValueError(
-                f"{call}: categorical must hold columns of X, {_listed(known)}; got {given!r}"
+                f"{call}: categorical must hold columns of X, {_checks.listed(known)}; got "
+                f"{given!r}"
             )
         chosen.add(at[name] if name in at else int(name))
     return chosen
@@ -470,10 +472,3 @@ def _is_pandas(x: Any, name: str) -> bool:
 
 def _name(name: Any) -> str:
     return f"column {name!r} of X"
-
-
-def _listed(values: Iterable[Any]) -> str:
-    """Up to five, and how many more."""
-    values = list(values)
-    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-    return ", ".join(map(repr, values[:5])) + more

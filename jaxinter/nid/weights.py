@@ -90,6 +90,8 @@ def read(call: str, network: Any) -> Weights:
         found = [(f"weights[{i}]", x) for i, x in enumerate(network)]
     else:
         hint = ". Pass its parameters" if isinstance(network, linen.Module) else ""
+        if hasattr(network, "rankings"):
+            hint = ", whose `rankings` are those of its networks"
         raise TypeError(
             f"{call}: weights must be a list of matrices [out, in], a flax nnx, torch or "
             "scikit-learn network, linen parameters or a state_dict; got "

@@ -146,7 +146,8 @@ def interaction(
       found: from `cutoff`.
       pair: one of its `interactions`: the columns along x and along y, in either order.
       ax: matplotlib axes to draw on; a new figure otherwise.
-      X: rows to show as dots, as `cutoff` took them: where there are none, the map is a guess.
+      X: rows to show as dots, as `cutoff` took them. Far from all of them the map would be a guess:
+        it is left blank.
       target: of more than two classes, the class whose logit is drawn.
 
     Returns:
@@ -171,8 +172,10 @@ def interaction(
     if not in_order:
         ends, values = ends[::-1], values.T
     named = [_is_categorical(found, name) for name in pair]
-    dots = None if X is None else _positions(call, found, X, pair)
     places = [np.arange(len(at)) if n else at for at, n in zip(ends, named)]
+    if X is not None:
+        dots = _positions(call, found, X, pair)
+        values = np.ma.masked_where(~_near(dots, places, named), values)
     if ax is None:
         size = [0.4 * len(at) + 2.2 if n else 5.0 for at, n in zip(ends, named)]
         width, height = np.clip(size, 3.6, 9.0)
@@ -185,8 +188,9 @@ def interaction(
         ax.contour(*places, values.T, levels=8, colors="black", linewidths=0.6)
     elif all(named):
         _write_numbers(ax, values)
-    if dots is not None:
-        ax.plot(*dots, ",", color="black", alpha=0.5)
+    if X is not None:
+        ax.set_facecolor("0.92")  # no rows: neither 0 nor a guess
+        ax.plot(*(x[:: max(1, -(-len(x) // 2000))] for x in dots), ",", color="black", alpha=0.5)
     for axis, at, categorical, room in zip((ax.xaxis, ax.yaxis), ends, named, _style.points(ax)):
         if categorical:
             _name_categories(axis, at, room, rotation=90 if axis is ax.xaxis else 0)
@@ -225,6 +229,19 @@ def _of_class(call: str, found: Cutoff, values: np.ndarray, target: Any) -> np.n
     return np.take(values, classes.index(target), axis=-1)
 
 
+def _near(
+    dots: Sequence[np.ndarray], places: Sequence[np.ndarray], named: Sequence[bool]
+) -> np.ndarray:
+    """Cells of a map ``[a, b]`` that have a row, or are at most two from one along numbers."""
+    from scipy.ndimage import binary_dilation
+
+    cells = [np.abs(x[:, None] - at).argmin(1) for x, at in zip(dots, places)]
+    filled = np.zeros([len(at) for at in places], bool)
+    filled[tuple(cells)] = True
+    reach = [np.ones(1 if categorical else 5, bool) for categorical in named]
+    return binary_dilation(filled, np.logical_and.outer(*reach))
+
+
 def _is_categorical(found: Cutoff, column: Any) -> bool:
     return found.column_names.index(column) in found.encoder.categories
 
@@ -253,9 +270,8 @@ def _write_numbers(ax: Any, values: np.ndarray) -> None:
 
 
 def _positions(call: str, found: Cutoff, X: Any, pair: Sequence) -> list[np.ndarray]:
-    """Where rows lie on the axes of a pair; at most 2000 of them."""
+    """Where rows lie on the axes of a pair."""
     x = found.encoder.encode(call, X)
-    x = x[:: max(1, -(-len(x) // 2000))]
     owner = found.encoder.columns
     inputs = [x[:, owner == found.column_names.index(name)] for name in pair]
     # Of one-hot inputs, where the one is; spread over the cell.

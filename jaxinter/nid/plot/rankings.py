@@ -76,7 +76,7 @@ def heat_map(
         )
         _looks.legend_above(ax, [(_looks.line(_looks.TRUE), "part of a true interaction")])
     bar = ax.figure.colorbar(shades, ax=ax, label="strength", shrink=0.8, aspect=25)
-    bar.outline.set_visible(False)
+    bar.outline.set(linewidth=0.5, edgecolor="0.6")
     return ax
 
 
