@@ -652,5 +652,7 @@ def test_rows_are_predicted_in_blocks(product, found):
 
 def test_jaxinter_alone_does_not_import_it():
     code = "import sys, jaxinter; print('jaxinter.nid' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
+    )
     assert run.stdout.strip() == "False"

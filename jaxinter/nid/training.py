@@ -223,18 +223,18 @@ def train_all(
             if step:
                 step(done)
 
-    @jax.enable_x64(False)  # or optax's Adam corrects its moments in float64: other bits
-    @jax.numpy_dtype_promotion("standard")  # Adam needs it
     def finish(start: Any, train: Any, run: Run, count: int) -> Any:
-        progress = start(architecture, recipe, run.key, run.masks)
-        at_once = max(1, ROWS_A_CALL // max(1, run.training.x.size // run.training.x.shape[-1]))
-        for epoch in range(0, recipe.epochs, at_once):
-            if stop.is_set():
-                return None
-            epochs = np.array([epoch, min(epoch + at_once, recipe.epochs)], np.int32)
-            progress = train(architecture, recipe, progress, *run[:1], *run[2:], epochs)
-            jax.block_until_ready(progress.losses)
-            heard(int(epochs[1] - epochs[0]) * count)
+        # Adam of optax needs implicit promotion, and would correct its moments in float64.
+        with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+            progress = start(architecture, recipe, run.key, run.masks)
+            at_once = max(1, ROWS_A_CALL // max(1, run.training.y.size))
+            for epoch in range(0, recipe.epochs, at_once):
+                if stop.is_set():
+                    return None
+                epochs = np.array([epoch, min(epoch + at_once, recipe.epochs)], np.int32)
+                progress = train(architecture, recipe, progress, *run[:1], *run[2:], epochs)
+                jax.block_until_ready(progress.losses)
+                heard(int(epochs[1] - epochs[0]) * count)
         return Trained(jax.device_get(progress.best), np.asarray(progress.losses))
 
     if together:
