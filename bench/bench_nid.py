@@ -210,7 +210,7 @@ def cutoff(trials: int, rows: int | None, epochs: int) -> None:
         began = time.perf_counter()
         found = nid.detect(X, y, trials=trials, epochs=epochs)
         seconds = time.perf_counter() - began
-        cuts = [nid.cutoff(X, y, found, trial=t, epochs=epochs) for t in range(trials)]
+        cuts = [nid.cutoff(X, y, found, trial=t, largest=12) for t in range(trials)]
         cutting = time.perf_counter() - began - seconds
         errors = [[c.test_errors[0], c.test_errors[c.k], c.test_goal] for c in cuts]
         none, some, goal = np.mean(errors, axis=0)
