@@ -77,12 +77,16 @@ def at_simd_levels(tmp_path):
     return run
 
 
-@pytest.fixture
-def quick_compilation():
+def quickly_compiled():
     """Half the time for programs that run once; test_joint.py has fully optimised ones."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+quick_compilation = pytest.fixture(quickly_compiled, name="quick_compilation")
+# Of a file whose fixtures compile as well.
+quick_file = pytest.fixture(quickly_compiled, scope="module", name="quick_file")
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ STAGES += [f"adapters.{name}" for name in ("model", "torch", "jax", "text", "skl
 STAGES += ["adapters.shapiq", "adapters", "explain"]
 # An optional room with a walk of its own: from a table of data to the interactions of its columns.
 STAGES += ["nid.table", "nid.network", "nid.training", "nid.weights", "nid.ranking"]
-STAGES += ["nid.detection", "nid.detect", "nid.cutoff", "nid.outputs", "nid.suite"]
+STAGES += ["nid.detection", "nid.detect", "nid.suite", "nid.additive", "nid.cutoff", "nid.outputs"]
 STAGES += ["nid.plot.rankings", "nid.plot.effects", "nid.plot.comparison", "nid.plot", "nid"]
 STAGES += ["", "demo", "cli"]  # "" is the package: the public list
 CONVERTER = ("jaxinter.interactions", "jaxinter.adapters.shapiq")

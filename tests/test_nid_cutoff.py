@@ -26,12 +26,7 @@ SMALL = {"hidden": (12, 8), "batch_size": 25, "trials": 2}
 RANKED = [(0, 1), (1, 0), (2, 3), (0, 1, 2), (0, 2)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    """Half the time, for programs that hardly run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_file")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ DETECT = sys.modules["jaxinter.nid.detect"]  # whose name the function has taken
 SMALL = {"hidden": (20, 10), "epochs": 30, "batch_size": 20, "trials": 2}
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = pytest.mark.usefixtures("quick_file")
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_a_training_that_diverges_late(product, found):
     losses = np.array([2.0, 0.25, np.nan], np.float32)
     trained = Trained(nnx.state(trial.network), losses)
     architecture = found.settings.architecture(found.encoder)
-    again = DETECT._trial(data, found.settings, 1, trained, architecture)
+    again = DETECT._trial(data, found.settings, 1, trained, architecture, trial.scaling)
     assert (again.validation_loss, again.test_loss) == (0.25, trial.test_loss)
 
 

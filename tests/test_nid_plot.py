@@ -9,8 +9,9 @@ import pytest
 from matplotlib import colors, pyplot
 from matplotlib.collections import QuadMesh
 
+from figures import all_apart
 from jaxinter.nid import plot, suite
-from jaxinter.nid.cutoff import Cutoff
+from jaxinter.nid.additive import Cutoff
 from jaxinter.nid.detection import Detection
 from jaxinter.nid.outputs import OutputComparison
 from jaxinter.nid.plot import _looks
@@ -62,13 +63,7 @@ def nothing_overlaps(figure):
             texts += [label for tick in shown for label in (tick.label1, tick.label2)]
     boxes = [(t.get_text(), t.get_window_extent()) for t in texts if t.get_visible()]
     boxes = [(text, box) for text, box in boxes if text and box.width]
-    inside = figure.bbox.padded(1)
-    for i, (text, box) in enumerate(boxes):
-        assert inside.x0 <= box.x0 and box.x1 <= inside.x1, text
-        assert inside.y0 <= box.y0 and box.y1 <= inside.y1, text
-        for other, b in boxes[:i]:
-            width, height = min(box.x1, b.x1) - max(box.x0, b.x0), min(box.y1, b.y1)
-            assert width < 1 or height - max(box.y0, b.y0) < 1, (text, other)
+    all_apart(figure, boxes)
 
 
 def marks(ax):

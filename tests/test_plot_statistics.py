@@ -10,6 +10,7 @@ from matplotlib import colors, pyplot
 from matplotlib.collections import PolyCollection
 
 import jaxinter as ji
+from figures import all_apart
 from jaxinter.plot import NEGATIVE, POSITIVE
 
 N = 5
@@ -62,13 +63,7 @@ def nothing_overlaps(figure):
         texts += [tick.label1 for tick in shown if low <= tick.get_loc() <= high]
     texts = [t for t in texts if t.get_text() and t.get_visible()]
     boxes = [(t.get_text(), t.get_window_extent()) for t in texts]
-    inside = figure.bbox.padded(1)
-    for i, (text, box) in enumerate(boxes):
-        assert inside.x0 <= box.x0 and box.x1 <= inside.x1, text
-        assert inside.y0 <= box.y0 and box.y1 <= inside.y1, text
-        for other, b in boxes[:i]:
-            width, height = min(box.x1, b.x1) - max(box.x0, b.x0), min(box.y1, b.y1)
-            assert width < 1 or height - max(box.y0, b.y0) < 1, (text, other)
+    all_apart(figure, boxes)
 
 
 # --- strength by order

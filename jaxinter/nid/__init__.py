@@ -8,7 +8,7 @@ Source: paper 004 (Tsang, Cheng, Liu 2018).
 
 from jaxinter.nid import plot as plot
 from jaxinter.nid import suite as suite
-from jaxinter.nid.cutoff import Cutoff as Cutoff
+from jaxinter.nid.additive import Cutoff as Cutoff
 from jaxinter.nid.cutoff import cutoff as cutoff
 from jaxinter.nid.detect import detect as detect
 from jaxinter.nid.detection import Detection as Detection

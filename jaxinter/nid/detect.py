@@ -4,6 +4,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,32 +125,37 @@ def detect(
     finished = _Finished(resume, data, settings)
     to_do = [t for t in range(trials) if t not in finished.trials]
     _check_classes(data, settings, to_do)
-    runs = [lambda t=t: _run(data, settings, t) for t in to_do]
+    scaling: dict[int, Scaling] = {}  # of each trial, made where it trains
+    runs = [partial(_run, data, settings, t, scaling) for t in to_do]
     recipe = settings.recipe(data.encoder.task)
     with _progress.shown(progress, "training", len(to_do) * settings.epochs) as step:
         for i, trained in train_all(architecture, recipe, runs, step):
-            finished.add(to_do[i], _trial(data, settings, to_do[i], trained, architecture))
+            t = to_do[i]
+            finished.add(t, _trial(data, settings, t, trained, architecture, scaling[t]))
     found = tuple(finished.trials[t] for t in range(trials))
     return Detection(data.encoder, settings, found)
 
 
-def _run(data: table.Table, settings: Settings, trial: int) -> Run:
+def _run(data: table.Table, settings: Settings, trial: int, scaling: dict[int, Scaling]) -> Run:
     learnt, checked, _ = settings.split(trial)
-    scaling = Scaling.of(data, learnt)
-    key = settings.key(trial)
-    return Run(key, None, scaling.part(data, learnt), scaling.part(data, checked))
+    own = scaling[trial] = Scaling.of(data, learnt)
+    return Run(settings.key(trial), None, own.part(data, learnt), own.part(data, checked))
 
 
 def _trial(
-    data: table.Table, settings: Settings, trial: int, trained: Trained, architecture: Architecture
+    data: table.Table,
+    settings: Settings,
+    trial: int,
+    trained: Trained,
+    architecture: Architecture,
+    scaling: Scaling,
 ) -> Trial:
     if not np.isfinite(trained.losses).any():
         raise ValueError(
             f"{CALL}: trial {trial} diverged: no finite validation loss in {settings.epochs} "
             f"epochs. Lower learning_rate (now {settings.learning_rate})"
         )
-    learnt, _, kept_back = settings.split(trial)
-    scaling = Scaling.of(data, learnt)
+    *_, kept_back = settings.split(trial)
     net = network(architecture, trained.state)
     test = float("nan")
     if len(kept_back):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NID 9. Pairs by weights and by outputs: one network, seen from both sides."""
+"""NID 11. Pairs by weights and by outputs: one network, seen from both sides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NID 10. Functions whose interactions are known, and how well a ranking finds them."""
+"""NID 8. Functions whose interactions are known, and how well a ranking finds them."""
 
 import reprlib
 from collections.abc import Callable, Sequence
@@ -304,9 +304,15 @@ def pairwise_auc(pairwise: Any, truth: Any) -> Any:
     strengths, positive = _pairs("pairwise_auc", pairwise, truth)
     areas = np.empty(strengths.shape[:-1])
     for i in np.ndindex(areas.shape):
-        false, true = _counts(strengths[i], positive)
-        areas[i] = np.dot(np.diff(false), true[1:] + true[:-1]) / (2 * false[-1] * true[-1])
+        areas[i] = auc(strengths[i], positive)
     return areas if areas.ndim else float(areas)
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve of scores ``[m]``, of which `positive` bool ``[m]`` should be high;
+    some are, some are not."""
+    false, true = _counts(scores, positive)
+    return float(np.dot(np.diff(false), true[1:] + true[:-1]) / (2 * false[-1] * true[-1]))
 
 
 def roc_curve(pairwise: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NID 11. Figures from results, as `jaxinter.plot` has them: matplotlib is imported where it is
+"""NID 12. Figures from results, as `jaxinter.plot` has them: matplotlib is imported where it is
 used, and axes are returned.
 
 Strengths have no sign and are grey. Where the truth is given, a cross marks what is true, a ring

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NID 11c. Pairs by weights against pairs by outputs."""
+"""NID 12c. Pairs by weights against pairs by outputs."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NID 11b. MLP-Cutoff: its error as interactions are added, and its functions of columns."""
+"""NID 12b. MLP-Cutoff: its error as interactions are added, and its functions of columns."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxinter.nid.cutoff import Cutoff
+from jaxinter.nid.additive import Cutoff
 from jaxinter.nid.plot import _looks
 from jaxinter.plot import _style
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NID 11a. Rankings: pairs as shades, interactions as bars, and how well they find the truth."""
+"""NID 12a. Rankings: pairs as shades, interactions as bars, and how well they find the truth."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
