@@ -222,6 +222,30 @@ class TestReader:
         gc.collect()
         assert x.deleted == (wrong != {"device": CUDA})  # then nothing was exported
 
+    @pytest.mark.parametrize(
+        ("shape", "said", "message"),
+        [
+            ((8,), {"ndim": -1}, "-1 axes"),
+            ((8,), {"ndim": 65}, "65 axes"),
+            ((8,), {"shape": None}, "1 axes"),
+            ((8,), {"data": None}, "elements and no memory"),
+            ((2, -4), {}, "an axis of length -4"),
+            ((1 << 40, 1 << 40), {}, "do not fit into memory"),
+            ((2, 4), {"strides": (1 << 62, 1)}, "do not fit into memory"),
+            ((2, 4), {"strides": (-(1 << 61), 1)}, "do not fit into memory"),
+            ((8,), {"byte_offset": (1 << 64) - 8}, "do not fit into memory"),
+        ],
+    )
+    def test_what_no_array_can_be_is_refused(self, shape, said, message):
+        x = Exporter(TABLE, shape, strides=said.get("strides"))
+        for name, value in said.items():
+            if name != "strides":
+                setattr(x.managed.tensor, name, value)
+        with pytest.raises(ValueError, match=message):
+            ji.mobius(x)
+        gc.collect()
+        assert x.deleted == 1
+
     def test_a_tensor_is_taken_once(self):
         x = Exporter(TABLE, (8,))
         capsule = x.__dlpack__()
