@@ -25,7 +25,12 @@ template <class T>
 void LaunchMaskedInputsCpu(const Masks& masks, Index rows, const T* x, const T* baseline,
                            const std::int32_t* players, Index size, T* out, Parallel& parallel);
 
-// The same for elements of `element_bytes`; false where it has no word of that size.
+// The same on CUDA, for elements of `element_bytes`, 1, 2, 4 or 8; see lattice_kernels.h.
+const char* LaunchMaskedInputsCuda(Index element_bytes, const Masks& masks, Index rows,
+                                   const void* x, const void* baseline, const std::int32_t* players,
+                                   Index size, void* out, CudaStream stream);
+
+// The CPU's for elements of `element_bytes`; false where it has no word of that size.
 inline bool LaunchMaskedInputsOfSizeCpu(Index element_bytes, const Masks& masks, Index rows,
                                         const void* x, const void* baseline,
                                         const std::int32_t* players, Index size, void* out,

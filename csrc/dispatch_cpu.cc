@@ -7,6 +7,11 @@
 #include "lattice_kernels.h"
 #include "sparse_kernels.h"
 
+// JAXINTER_ONLY_PORTABLE: for tests that build one level.
+#if defined(__x86_64__) && !defined(JAXINTER_ONLY_PORTABLE)
+#define JAXINTER_X86
+#endif
+
 namespace jaxinter {
 
 #define JAXINTER_DECLARE(simd)                                                                    \
@@ -28,7 +33,7 @@ namespace jaxinter {
   bool SparseSplits(const SparseProgram&, const SparseSplit&, const Monitor&, Parallel&);         \
   }
 JAXINTER_DECLARE(portable)
-#if defined(__x86_64__)
+#if defined(JAXINTER_X86)
 JAXINTER_DECLARE(avx2)
 JAXINTER_DECLARE(avx512)
 #endif
@@ -42,7 +47,7 @@ enum class Simd { kPortable, kAvx2, kAvx512 };
 
 // The widest level that the machine has, or the narrower one that JAXINTER_SIMD names.
 Simd Detect() {
-#if defined(__x86_64__)
+#if defined(JAXINTER_X86)
   const char* text = std::getenv("JAXINTER_SIMD");
   const std::string_view limit = text ? text : "";
   __builtin_cpu_init();
@@ -63,7 +68,7 @@ const Simd kSimd = Detect();
 }  // namespace
 
 // Calls the build of `function` for this machine.
-#if defined(__x86_64__)
+#if defined(JAXINTER_X86)
 #define JAXINTER_DISPATCH(function, ...)                  \
   (kSimd == Simd::kAvx512 ? avx512::function(__VA_ARGS__) \
    : kSimd == Simd::kAvx2 ? avx2::function(__VA_ARGS__)   \

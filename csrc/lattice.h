@@ -104,6 +104,14 @@ struct GeneralStep {
   }
 };
 
+// The AND part of values v split by gamma, v / 2 + gamma, or (sign = -1) minus their OR part,
+// gamma - v / 2. V is a vector of T.
+template <int sign, class T, class V>
+JAXINTER_INLINE V SplitPart(const V& v, const V& gamma) {
+  const V half = T{0.5} * v;
+  return sign > 0 ? half + gamma : gamma - half;
+}
+
 // Calls f(step) with the cheapest step that is exactly `matrix`.
 template <class T, class F>
 void WithStep(const Matrix2& matrix, F&& f) {

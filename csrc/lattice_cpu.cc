@@ -13,18 +13,15 @@ constexpr Index kTaskBytes = 64 * 1024;
 constexpr Index kStreamBytes = 24 * 1024 * 1024;
 constexpr int kStreamPlayers = 15;
 
-// The AND part of v, (v - delta) / 2 + gamma, or (sign = -1) minus its OR part,
-// gamma - (v - delta) / 2. Without kDelta, delta is 0.
+// SplitPart of v - delta; without kDelta, delta is 0.
 template <class T, int sign, bool kDelta>
 struct Split {
   const T *v, *gamma, *delta;
   template <class V>
   JAXINTER_INLINE V Read(Index i) const {
-    V half = Load<V>(v + i);
-    if constexpr (kDelta) half = half - Load<V>(delta + i);
-    half = T{0.5} * half;
-    const V g = Load<V>(gamma + i);
-    return sign > 0 ? half + g : g - half;
+    V explained = Load<V>(v + i);
+    if constexpr (kDelta) explained = explained - Load<V>(delta + i);
+    return SplitPart<sign, T>(explained, Load<V>(gamma + i));
   }
   Split At(Index offset) const {
     return {v + offset, gamma + offset, kDelta ? delta + offset : nullptr};

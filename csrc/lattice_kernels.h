@@ -34,6 +34,20 @@ void LaunchOrderStrengthCpu(const T* and_effects, const T* or_effects, const dou
                             const std::uint8_t* counted, double* sums, Index batch, int n_players,
                             Parallel& parallel);
 
+// On CUDA: pointers are to device memory, the device of `stream` is the current one. A launch waits
+// for nothing, and returns null or what CUDA says is wrong.
+template <class T>
+const char* LaunchSubsetTransformCuda(const T* in, T* out, Index batch, int n_players,
+                                      const Matrix2& matrix, CudaStream stream);
+
+// As above; the sums, added up in double, end in the dtype of the tables, and need not be zero on
+// entry. `workspace`: AndOrWorkspaceBytes of device memory, 8-byte aligned.
+Index AndOrWorkspaceBytes(Index batch, int n_players, Index element_bytes);
+template <class T>
+const char* LaunchAndOrEffectsCuda(const T* v, const T* gamma, const T* delta, T* and_effects,
+                                   T* or_effects, T* sums, void* workspace, Index batch,
+                                   int n_players, CudaStream stream);
+
 // What transforms and the fused kernel above are measured against (bounds_cpu.cc): x += 1, and the
 // split of the fused kernel as a pass of its own.
 template <class T>

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "sparse_graph.h"
+#include "sparse_method.h"
 #include "sparse_newton.h"
 #include "sparse_passes.h"
 #include "sparse_tables.h"
@@ -27,20 +28,11 @@ namespace jaxinter {
 namespace JAXINTER_SIMD {
 namespace {
 
-// As in solver.py.
-constexpr std::int64_t kCheckEvery = 25;
-constexpr double kRestartSufficient = 0.2, kRestartGrowing = 0.8, kRestartLong = 0.25;
-constexpr double kPhase1Share = 0.5, kPhase2Share = 0.25;
-constexpr double kTauStep = 3;
-// A start whose strength is more than this many times the default's is of no help.
-constexpr double kWorstStart = 10;
 // A player that moves no value by more than this part of max |w| is a dummy.
 constexpr double kDummy = 1e-12;
 // From this many players one sample is worth several threads: two take 0.6 to 0.75 of the time of
 // one at n = 16, and 1.1 to 1.3 of it at 14.
 constexpr int kThreadedPlayers = 16;
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // The models of one effect, kModels of them or, where that is 0, as many as said at run time.
 template <int kModels>
@@ -246,12 +238,12 @@ class Solver : Lattice {
              const double* start) {
     tol_ = program.tol, tie_break_ = program.tie_break;
     eps_ = 0, k_ = 0, iterations_ = phase_began_ = 0, done_ = false;
-    first_step_ = last_step_ = kInfinity;
+    steps_.Forget();
     dual_ = 0, lower_ = -kInfinity;
     from_ = Multiplier::kY, newton_from_ = 0;
     for (int k = 0; k < models_; ++k) {
       zeta_[k] = zeta ? zeta[k] : 0;
-      inner_[k] = zeta_[k] - std::min(program.margin, zeta_[k] / 2);
+      inner_[k] = InnerBox(zeta_[k], program.margin);
       double* c = c_ + k * size_;
       Transform(ComplementMobius(), w + k * size_, c);
       for (Index i = 0; i < size_; ++i) c[i] = -c[i];
@@ -681,7 +673,7 @@ class Solver : Lattice {
   }
 
   // Of the tolerance, at which this phase ends.
-  double Share() const { return eps_ > 0 ? kPhase2Share : tie_break_ > 0 ? kPhase1Share : 1; }
+  double Share() const { return PhaseShare(eps_, tie_break_); }
 
   // Phase 1 to phase 2, phase 2 with half the eps, or done. Returns whether z moved.
   bool ChangePhase() {
@@ -695,7 +687,7 @@ class Solver : Lattice {
       std::copy_n(best_.a, all_, sparsest_.a);
       if (boxed_) std::copy_n(best_.delta, all_, sparsest_.delta);
     }
-    const double eps = eps_ > 0 ? eps_ / 2 : tie_break_;
+    const double eps = NextEps(eps_, tie_break_);
     // The new tie-break's prox has the same x at this z: the primal does not jump. The anchor's
     // room takes the new z, as x of one model depends on z of all.
     const double shift = tau_ * (eps - eps_);
@@ -708,7 +700,7 @@ class Solver : Lattice {
       std::copy_n(moved, all_, z);
     }
     if (boxed_) std::copy_n(z_[2], all_, anchor_[2]);
-    k_ = 0, first_step_ = last_step_ = kInfinity;
+    k_ = 0, steps_.Forget();
     eps_ = eps, lower_ = -kInfinity, phase_began_ = iterations_;
     prox_ = {tau_, 1 / (1 + tau_ * eps_), {models_}};
     return true;
@@ -716,15 +708,8 @@ class Solver : Lattice {
 
   // Moves the anchor, and balances tau, where the step |y - x| says so. Returns whether z moved.
   bool Restart() {
-    const double size = StepSize();
-    const bool fresh = first_step_ == kInfinity;
-    if (fresh) first_step_ = size;
-    const bool enough = size <= kRestartSufficient * first_step_;
-    const bool stuck = size <= kRestartGrowing * first_step_ && size > last_step_;
-    const bool slow = k_ >= kRestartLong * static_cast<double>(iterations_ - phase_began_);
-    last_step_ = size;
-    if (fresh || !(enough || stuck || slow)) return false;
-    // z = x + tau * multiplier; move tau so that both parts have come equally far.
+    const auto ran = static_cast<double>(iterations_ - phase_began_);
+    if (!steps_.Restarts(StepSize(), static_cast<double>(k_), ran)) return false;
     double moved = 0, multiplier_moved = 0;
     ForBlocks(
         [&](auto v, int block, double box, Index i, auto& totals) {
@@ -736,9 +721,7 @@ class Solver : Lattice {
           totals.sum[0] += dx * dx, totals.sum[1] += dm * dm;
         },
         moved, multiplier_moved);
-    const bool usable = moved > 0 && multiplier_moved > 0;
-    const double ratio = usable ? std::sqrt(moved / multiplier_moved) : 1;
-    const double factor = std::min(std::max(std::sqrt(ratio), 1 / kTauStep), kTauStep);
+    const double factor = TauFactor(moved, multiplier_moved);
     double unused = 0;
     ForBlocks(
         [&](auto v, int block, double box, Index i, auto&) {
@@ -751,7 +734,7 @@ class Solver : Lattice {
     for (int block = 0; block < (boxed_ ? 3 : 2); ++block) {
       std::copy_n(anchor_[block], all_, z_[block]);
     }
-    tau_ *= factor, k_ = 0, first_step_ = kInfinity;
+    tau_ *= factor, k_ = 0, steps_.first = kInfinity;
     return true;
   }
 
@@ -804,7 +787,7 @@ class Solver : Lattice {
   double tol_, tie_break_, eps_, tau_;
   Prox<kModels> prox_;
   double dual_, lower_;  // bounds on the optimum, and on this phase's objective
-  double first_step_, last_step_;
+  StepSizes steps_;
   std::int64_t k_, iterations_, phase_began_;
   std::int64_t newton_from_;  // iterations before the next attempt
   bool done_;

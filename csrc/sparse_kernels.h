@@ -46,6 +46,14 @@ struct Monitor {
 bool LaunchSparseSplitCpu(const SparseProgram& program, const SparseSplit& split,
                           const Monitor& monitor, Parallel& parallel);
 
+// On CUDA, one block a sample: of one model, of at most kMaxPlayersOnCuda. As in lattice_kernels.h;
+// tol, tie-break and margin are not the program's, but three doubles on the device, `settings`.
+// `workspace`: SparseWorkspaceBytes of device memory, 8-byte aligned.
+constexpr int kMaxPlayersOnCuda = 11;
+Index SparseWorkspaceBytes(Index groups, int n_players, bool boxed);
+const char* LaunchSparseSplitCuda(const SparseProgram& program, const double* settings,
+                                  const SparseSplit& split, void* workspace, CudaStream stream);
+
 }  // namespace jaxinter
 
 #endif  // JAXINTER_SPARSE_KERNELS_H_

@@ -38,6 +38,7 @@ CoupledBasis MakeCoupledBasis(int m) {
       if (d > 1) grown.push_back(lowered);
     }
     paths = grown;
+    basis.stages.push_back(static_cast<std::int32_t>(basis.couplings.size()));
   }
   for (int d = m + 1; d > 0; d -= 2) {
     CoupledBasis::Spin spin{d, 0, static_cast<int>(basis.rows.size())};

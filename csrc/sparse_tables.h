@@ -33,8 +33,9 @@ struct CoupledBasis {
     int d, paths, first;  // 2j + 1; how many; its first entry in `rows`
   };
   std::vector<Coupling> couplings;
-  std::vector<Spin> spins;         // top spin first
-  std::vector<std::int32_t> rows;  // by spin, path, and number of ones k: where it lies
+  std::vector<std::int32_t> stages;  // where each player's couplings end; one's are independent
+  std::vector<Spin> spins;           // top spin first
+  std::vector<std::int32_t> rows;    // by spin, path, and number of ones k: where it lies
 };
 
 // H^-1 with noise ("half-Schur"): one inverted block for each pair of spins of the high and the low

@@ -14,6 +14,7 @@
 #include "../csrc/lattice_kernels.h"
 #include "../csrc/sparse_kernels.h"
 #include "../csrc/threads.h"
+#include "sparse_checks.h"
 
 using namespace jaxinter;
 
@@ -35,18 +36,6 @@ std::vector<T> Normal(Index size) {
   std::vector<T> x(size);
   for (T& value : x) value = normal(random_bits);
   return x;
-}
-
-// Player by player, with the same products and sums as lattice.h.
-template <class T>
-void Plain(T* x, Index batch, int n, const Matrix2& m) {
-  WithStep<T>(m, [&](const auto& step) {
-    for (int player = 0; player < n; ++player) {
-      for (Index i = 0; i < batch << n; ++i) {
-        if (i < Partner(i, player)) step(x[i], x[Partner(i, player)]);
-      }
-    }
-  });
 }
 
 // The definition, 3^n terms.
@@ -174,23 +163,6 @@ void CheckAssembly(Index rows, int n, Index size, int form) {
   Check(same, "assembly", n, rows);
 }
 
-// The dual norm of h (jaxinter/sparse/problem.py).
-double Gauge(const double* x, int models, Index size) {
-  double most = 0;
-  for (Index i = 0; i < size; ++i) {
-    for (const double sign : {1.0, -1.0}) {
-      for (int subset = 1; subset < 1 << models; ++subset) {  // models > 1: |sum| <= count + 1
-        double sum = 0, count = models > 1;
-        for (int k = 0; k < models; ++k) {
-          if (subset >> k & 1) sum += sign * x[k * size + i], ++count;
-        }
-        most = std::max(most, sum / count);
-      }
-    }
-  }
-  return most;
-}
-
 // Groups whose first player is a dummy in every third, and whose fourth is nothing at all.
 void CheckSparse(Index groups, int models, int n, double noise, double tie_break, double tol) {
   const Index size = Index{1} << n, all = models * size;
@@ -227,44 +199,11 @@ void CheckSparse(Index groups, int models, int n, double noise, double tie_break
   setenv("JAXINTER_THREADS", "4", 1);
   for (Index group = 0; group < groups; ++group) {
     const Index at = group * all;
-    std::vector<double> b(all), superset(all), meets(all);
-    double value = 0, primal = 0, within = 0;
-    for (int k = 0; k < models; ++k) {
-      std::vector<double> k_a(a.begin() + at + k * size, a.begin() + at + (k + 1) * size);
-      std::vector<double> rest(size),
-          below(y.begin() + at + k * size, y.begin() + at + (k + 1) * size);
-      for (Index i = 0; i < size; ++i) {
-        rest[i] = delta[at + k * size + i] - w[at + k * size + i];
-        within = std::max(within, std::fabs(delta[at + k * size + i]) - noise);
-        value += below[i] * w[at + k * size + i] - noise * std::fabs(below[i]);
-      }
-      std::vector<double> above = below;
-      Plain(k_a.data(), 1, n, AndToOr::kMatrix);
-      Plain(rest.data(), 1, n, ComplementMobius::kMatrix);
-      Plain(above.data(), 1, n, SupersetZeta::kMatrix);
-      Plain(below.data(), 1, n, Zeta::kMatrix);
-      for (Index i = 1; i < size; ++i) {
-        b[k * size + i] = k_a[i] + rest[i];
-        superset[k * size + i] = above[i];
-        meets[k * size + i] = below[size - 1] - below[size - 1 - i];
-      }
-    }
-    for (Index i = 0; i < size; ++i) {
-      for (const double* x :
-           {static_cast<const double*>(a.data() + at), static_cast<const double*>(b.data())}) {
-        double top = 0, bottom = 0;
-        for (int k = 0; k < models; ++k) {
-          primal += std::fabs(x[k * size + i]);
-          top = std::max(top, x[k * size + i]), bottom = std::min(bottom, x[k * size + i]);
-        }
-        if (models > 1) primal += top - bottom;
-      }
-    }
-    const double gauge =
-        std::max(Gauge(superset.data(), models, size), Gauge(meets.data(), models, size));
+    const auto [primal, value, gauge, beyond] =
+        ProofOf(models, n, &w[at], noise, &a[at], &delta[at], &y[at]);
     Check(gauge <= 1 + 1e-9, "sparse split: multiplier in the dual ball", n, group);
     Check(std::fabs(value - dual[group]) <= 1e-8 * (1 + primal), "sparse split: bound", n, group);
-    Check(within <= 0 && primal - dual[group] <= tol * primal + 1e-9 &&
+    Check(beyond <= 0 && primal - dual[group] <= tol * primal + 1e-9 &&
               dual[group] <= primal * (1 + 1e-9) + 1e-12,
           "sparse split: certificate", n, group);
   }
