@@ -12,49 +12,7 @@ namespace {
 
 namespace py = pybind11;
 
-// The protocol's binary interface, https://dmlc.github.io/dlpack/latest/c_api.html.
-enum DeviceType : std::int32_t { kCpu = 1, kCudaHost = 3, kRocmHost = 11 };
-enum TypeCode : std::uint8_t {
-  kInt = 0,
-  kUInt = 1,
-  kFloat = 2,
-  kBfloat = 4,
-  kComplex = 5,
-  kBool = 6
-};
-constexpr std::uint64_t kReadOnly = 1;
-constexpr std::uint32_t kMajor = 1, kMinor = 0;
-
-struct Device {
-  std::int32_t type, id;
-};
-struct DataType {
-  std::uint8_t code, bits;
-  std::uint16_t lanes;
-};
-struct Tensor {
-  void* data;
-  Device device;
-  std::int32_t ndim;
-  DataType dtype;
-  std::int64_t* shape;
-  std::int64_t* strides;  // in elements; null for C order
-  std::uint64_t byte_offset;
-};
-struct Managed {  // version 0
-  static constexpr char kName[] = "dltensor", kUsed[] = "used_dltensor";
-  Tensor tensor;
-  void* manager;
-  void (*deleter)(Managed*);
-};
-struct ManagedVersioned {  // version 1
-  static constexpr char kName[] = "dltensor_versioned", kUsed[] = "used_dltensor_versioned";
-  std::uint32_t major, minor;
-  void* manager;
-  void (*deleter)(ManagedVersioned*);
-  std::uint64_t flags;
-  Tensor tensor;
-};
+using namespace dlpack;  // this file is about nothing else
 
 [[noreturn]] void Refuse(const std::string& why) { throw py::buffer_error(why); }
 
@@ -65,58 +23,33 @@ void Delete(void* managed) {
 }
 
 py::dtype NumpyType(const DataType& type) {
-  const int bytes = type.bits / 8;
-  const bool whole = type.lanes == 1 && type.bits % 8 == 0;
-  if (whole && type.code == kBfloat && bytes == 2) {
+  const std::string name = ElementName(type);
+  if (name.empty()) Refuse("its elements (" + ElementText(type) + ") are of no numpy dtype");
+  if (name == "bf2") {
     return py::dtype::from_args(py::module_::import("ml_dtypes").attr("bfloat16"));
   }
-  const char* kinds[] = {"i", "u", "f", "", "", "c", "b"};
-  const char* kind = type.code <= kBool ? kinds[type.code] : "";
-  const bool known = type.code == kFloat     ? bytes == 2 || bytes == 4 || bytes == 8
-                     : type.code == kComplex ? bytes == 8 || bytes == 16
-                     : type.code == kBool    ? bytes == 1
-                                             : bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8;
-  if (!whole || !*kind || !known) {
-    Refuse("its elements (DLPack type code " + std::to_string(type.code) + ", " +
-           std::to_string(type.bits) + " bits, " + std::to_string(type.lanes) +
-           " lanes) are of no numpy dtype");
-  }
-  return py::dtype(kind + std::to_string(bytes));
+  return py::dtype(name);
 }
 
-void CheckDevice(std::int32_t type, std::int32_t id) {
-  if (type == kCpu || type == kCudaHost || type == kRocmHost) return;
-  Refuse("it is on DLPack device (" + std::to_string(type) + ", " + std::to_string(id) +
-         "), not in CPU memory");
+void CheckDevice(const Device& device) {
+  if (device.type == kCpu || device.type == kCudaHost || device.type == kRocmHost) return;
+  Refuse("it is on " + DeviceText(device) + ", not in CPU memory");
 }
 
-// Takes the tensor over from its capsule: from here on it is deleted exactly once, with the view or
-// with the error.
 template <class M>
-py::array View(PyObject* capsule, bool read_only) {
+TakenTensor Take(PyObject* capsule) {
   auto* managed = static_cast<M*>(PyCapsule_GetPointer(capsule, M::kName));
   if (managed == nullptr || PyCapsule_SetName(capsule, M::kUsed) != 0)
     throw py::error_already_set();
-  py::capsule owner(managed, Delete<M>);
+  TakenTensor taken{py::capsule(managed, Delete<M>), {}, {}};
   if constexpr (std::is_same_v<M, ManagedVersioned>) {
     if (managed->major != kMajor) {
       Refuse("it is of DLPack version " + std::to_string(managed->major) + "; 0 and 1 are read");
     }
-    read_only = managed->flags & kReadOnly;
+    taken.read_only = managed->flags & kReadOnly;
   }
-  const Tensor& tensor = managed->tensor;
-  CheckDevice(tensor.device.type, tensor.device.id);
-  const py::dtype dtype = NumpyType(tensor.dtype);
-  std::vector<py::ssize_t> shape(tensor.shape, tensor.shape + tensor.ndim), strides(tensor.ndim);
-  py::ssize_t step = dtype.itemsize();
-  for (int axis = tensor.ndim - 1; axis >= 0; --axis) {
-    strides[axis] = tensor.strides ? tensor.strides[axis] * dtype.itemsize() : step;
-    step *= shape[axis];
-  }
-  char* data = static_cast<char*>(tensor.data);
-  py::array view(dtype, shape, strides, data ? data + tensor.byte_offset : data, owner);
-  if (read_only) view.attr("setflags")(false);
-  return view;
+  taken.tensor = managed->tensor;
+  return taken;
 }
 
 // What an export keeps alive, and the memory that its tensor points to.
@@ -165,26 +98,46 @@ py::capsule MakeCapsule(const py::array& array, const DataType& type, bool read_
 
 }  // namespace
 
-py::array FromDLPack(py::object x, bool writable) {
+std::optional<Device> DeviceOf(const py::object& x) {
+  if (PyCapsule_CheckExact(x.ptr())) return std::nullopt;
+  const auto [type, id] =
+      py::cast<std::pair<std::int32_t, std::int32_t>>(x.attr("__dlpack_device__")());
+  return Device{type, id};
+}
+
+TakenTensor TakeTensor(py::object x, py::object stream) {
   py::object capsule = x;
   if (!PyCapsule_CheckExact(x.ptr())) {
-    const auto device =
-        py::cast<std::pair<std::int32_t, std::int32_t>>(x.attr("__dlpack_device__")());
-    CheckDevice(device.first, device.second);  // before the export, which may wait for the device
+    py::dict arguments;
+    if (!stream.is_none()) arguments["stream"] = stream;
     try {
-      capsule = x.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(kMajor, kMinor));
+      capsule = x.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(kMajor, kMinor),
+                                     **arguments);
     } catch (py::error_already_set& error) {
       if (!error.matches(PyExc_TypeError)) throw;
-      capsule = x.attr("__dlpack__")();  // an exporter from before versions
+      capsule = x.attr("__dlpack__")(**arguments);  // an exporter from before versions
     }
   }
   if (PyCapsule_IsValid(capsule.ptr(), ManagedVersioned::kName)) {
-    return View<ManagedVersioned>(capsule.ptr(), false);
+    return Take<ManagedVersioned>(capsule.ptr());
   }
-  if (PyCapsule_IsValid(capsule.ptr(), Managed::kName)) {
-    return View<Managed>(capsule.ptr(), !writable);
-  }
+  if (PyCapsule_IsValid(capsule.ptr(), Managed::kName)) return Take<Managed>(capsule.ptr());
   Refuse("its __dlpack__ gave no tensor, or one that was taken before");
+}
+
+py::array FromDLPack(py::object x, bool writable) {
+  if (const auto device = DeviceOf(x)) CheckDevice(*device);
+  const TakenTensor taken = TakeTensor(x, py::none());
+  const Tensor& tensor = taken.tensor;
+  CheckDevice(tensor.device);
+  const py::dtype dtype = NumpyType(tensor.dtype);
+  if (const std::string why = LayoutRefusal(tensor); !why.empty()) Refuse(why);
+  const std::vector<py::ssize_t> shape(tensor.shape, tensor.shape + tensor.ndim);
+  std::vector<py::ssize_t> strides = ElementStrides(tensor);
+  for (py::ssize_t& stride : strides) stride *= dtype.itemsize();
+  py::array view(dtype, shape, strides, FirstElement(tensor), taken.owner);
+  if (taken.read_only.value_or(!writable)) view.attr("setflags")(false);
+  return view;
 }
 
 py::capsule SharedArray::ToDLPack(py::object stream, py::object max_version, py::object device,

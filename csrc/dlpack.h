@@ -1,12 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arrays of other libraries, by the DLPack protocol (versions 0 and 1), as numpy views and back.
+// Arrays of other libraries, by the DLPack protocol (versions 0 and 1): taken over from their
+// exporters, as numpy views, and back.
 #ifndef JAXINTER_DLPACK_H_
 #define JAXINTER_DLPACK_H_
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <optional>
+
+#include "dlpack_tensor.h"
+
 namespace jaxinter {
+
+// A tensor taken over from its exporter: deleted exactly once, with the last copy of `owner`.
+struct TakenTensor {
+  pybind11::capsule owner;
+  dlpack::Tensor tensor;
+  std::optional<bool> read_only;  // none: version 0, which cannot say
+};
+
+// The tensor of x, which has __dlpack__, or is a capsule of that protocol. `stream`: what
+// __dlpack__ is told of the stream that reads it, None for nothing. Raises BufferError where there
+// is no tensor, or one of a version above 1.
+TakenTensor TakeTensor(pybind11::object x, pybind11::object stream);
+
+// What x's __dlpack_device__ says, before an export that may wait for the device; none for a
+// capsule, which says so itself.
+std::optional<dlpack::Device> DeviceOf(const pybind11::object& x);
 
 // A numpy view of x, which has __dlpack__ and __dlpack_device__, or is a capsule of that protocol.
 // The view keeps x's memory alive. It is read-only where x says so, and where x cannot say (version

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The door for XLA on the CPU: one handler for each launch function.
-#include "ffi_cpu.h"
-
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -9,6 +7,7 @@
 
 #include "assemble_kernels.h"
 #include "ffi_checks.h"
+#include "ffi_targets.h"
 #include "lattice_kernels.h"
 #include "sparse_kernels.h"
 #include "threads.h"
@@ -43,31 +42,6 @@ class XlaThreads : public Parallel {
   int threads_ = 1;
 };
 
-// Calls f(T{}) for the dtype of `operand`.
-template <class F>
-ffi::Error OnFloats(const ffi::AnyBuffer& operand, const char* operation, const F& f) {
-  switch (operand.element_type()) {
-    case ffi::DataType::F32:
-      f(float{});
-      return ffi::Error::Success();
-    case ffi::DataType::F64:
-      f(double{});
-      return ffi::Error::Success();
-    default:
-      return ffi::Error::InvalidArgument(std::string(operation) +
-                                         ": operand must be float32 or float64");
-  }
-}
-
-constexpr char kSubsetTransform[] = "jaxinter_subset_transform";
-
-template <class T>
-void Transform(const void* in, void* out, const BufferTables& tables, const Matrix2& matrix,
-               Parallel& parallel) {
-  LaunchSubsetTransformCpu(static_cast<const T*>(in), static_cast<T*>(out), tables.batch,
-                           tables.n_players, matrix, parallel);
-}
-
 ffi::Error SubsetTransform(ffi::ThreadPool pool, ffi::AnyBuffer in, ffi::Result<ffi::AnyBuffer> out,
                            ffi::Span<const double> matrix_entries) {
   auto tables = ReadTables(in.dimensions(), kSubsetTransform);
@@ -76,7 +50,11 @@ ffi::Error SubsetTransform(ffi::ThreadPool pool, ffi::AnyBuffer in, ffi::Result<
   if (matrix.has_error()) return matrix.error();
   XlaThreads threads(pool, in.size_bytes());
   return OnFloats(in, kSubsetTransform, [&](auto element) {
-    Transform<decltype(element)>(in.untyped_data(), out->untyped_data(), *tables, *matrix, threads);
+    using T = decltype(element);
+    LaunchSubsetTransformCpu(static_cast<const T*>(in.untyped_data()),
+                             static_cast<T*>(out->untyped_data()), tables->batch, tables->n_players,
+                             *matrix, threads);
+    return ffi::Error::Success();
   });
 }
 
@@ -86,8 +64,6 @@ XLA_FFI_DEFINE_HANDLER(kSubsetTransformHandler, SubsetTransform,
                            .Arg<ffi::AnyBuffer>()
                            .Ret<ffi::AnyBuffer>()
                            .Attr<ffi::Span<const double>>("matrix"));
-
-constexpr char kAndOrEffects[] = "jaxinter_and_or_effects";
 
 template <class T>
 void AndOr(const ffi::AnyBuffer& v, const ffi::AnyBuffer& gamma, const void* delta,
@@ -102,32 +78,16 @@ void AndOr(const ffi::AnyBuffer& v, const ffi::AnyBuffer& gamma, const void* del
   std::copy(wide.begin(), wide.end(), static_cast<T*>(sums.untyped_data()));
 }
 
-// Operands v, gamma and, where there is one, delta; sums in the dtype of v (JAX may have no other).
 ffi::Error AndOrEffects(ffi::ThreadPool pool, ffi::AnyBuffer v, ffi::AnyBuffer gamma,
                         ffi::RemainingArgs rest, ffi::Result<ffi::AnyBuffer> and_effects,
                         ffi::Result<ffi::AnyBuffer> or_effects, ffi::Result<ffi::AnyBuffer> sums) {
-  auto tables = ReadTables(v.dimensions(), kAndOrEffects);
-  if (tables.has_error()) return tables.error();
-  const void* delta = nullptr;
-  bool fits = tables->n_players <= kMaxPlayers && gamma.element_count() == v.element_count() &&
-              gamma.element_type() == v.element_type() && rest.size() <= 1;
-  if (rest.size() == 1) {
-    auto buffer = rest.get<ffi::AnyBuffer>(0);
-    if (buffer.has_error()) return buffer.error();
-    fits = fits && buffer->element_count() == v.element_count() &&
-           buffer->element_type() == v.element_type();
-    delta = buffer->untyped_data();
-  }
-  fits = fits && sums->element_type() == v.element_type() &&
-         sums->element_count() == static_cast<std::size_t>(tables->batch * 2 * tables->n_players);
-  if (!fits) {
-    return ffi::Error::InvalidArgument(
-        std::string(kAndOrEffects) +
-        ": operands must be v, gamma and at most one delta, of one shape and dtype");
-  }
+  const auto read = ReadAndOr(v, gamma, rest, *sums);
+  if (read.has_error()) return read.error();
   XlaThreads threads(pool, 4 * v.size_bytes());
   return OnFloats(v, kAndOrEffects, [&](auto element) {
-    AndOr<decltype(element)>(v, gamma, delta, *and_effects, *or_effects, *sums, *tables, threads);
+    AndOr<decltype(element)>(v, gamma, read->delta, *and_effects, *or_effects, *sums, read->tables,
+                             threads);
+    return ffi::Error::Success();
   });
 }
 
@@ -141,47 +101,15 @@ XLA_FFI_DEFINE_HANDLER(kAndOrEffectsHandler, AndOrEffects,
                            .Ret<ffi::AnyBuffer>()
                            .Ret<ffi::AnyBuffer>());
 
-constexpr char kMaskedInputs[] = "jaxinter_masked_inputs";
-
-// masks: bool [m, n], or indices [m], int32 or int64.
 ffi::Error MaskedInputs(ffi::ThreadPool pool, ffi::AnyBuffer masks, ffi::AnyBuffer x,
-                        ffi::AnyBuffer baseline, ffi::Buffer<ffi::DataType::S32> players,
+                        ffi::AnyBuffer baseline, ffi::Buffer<ffi::S32> players,
                         ffi::Result<ffi::AnyBuffer> out) {
-  const auto dims = masks.dimensions();
-  const Index size = static_cast<Index>(x.element_count());
-  Masks coalitions{};
-  switch (masks.element_type()) {
-    case ffi::DataType::PRED:
-      coalitions.bytes = static_cast<const std::uint8_t*>(masks.untyped_data());
-      coalitions.n_players = dims.size() == 2 && dims[1] <= 62 ? static_cast<int>(dims[1]) : 0;
-      break;
-    case ffi::DataType::S32:
-      coalitions.indices32 = masks.typed_data<std::int32_t>();
-      coalitions.n_players = dims.size() == 1 ? 31 : 0;
-      break;
-    case ffi::DataType::S64:
-      coalitions.indices64 = masks.typed_data<std::int64_t>();
-      coalitions.n_players = dims.size() == 1 ? 62 : 0;
-      break;
-    default:
-      break;
-  }
-  if (coalitions.n_players < 1 || baseline.element_count() != x.element_count() ||
-      players.element_count() != x.element_count() ||
-      out->element_count() != static_cast<std::size_t>(dims[0] * size)) {
-    return ffi::Error::InvalidArgument(
-        std::string(kMaskedInputs) +
-        ": operands must be masks, bool [m, n] with 1 <= n <= 62 or int32 or int64 [m], and x, "
-        "baseline, players of one shape");
-  }
+  const auto read = ReadMasked(masks, x, baseline, players, *out);
+  if (read.has_error()) return read.error();
   XlaThreads threads(pool, out->size_bytes());
-  const Index element_bytes = static_cast<Index>(ffi::ByteWidth(x.element_type()));
-  if (!LaunchMaskedInputsOfSizeCpu(element_bytes, coalitions, dims[0], x.untyped_data(),
-                                   baseline.untyped_data(), players.typed_data(), size,
-                                   out->untyped_data(), threads)) {
-    return ffi::Error::InvalidArgument(std::string(kMaskedInputs) +
-                                       ": elements must have 1, 2, 4 or 8 bytes");
-  }
+  LaunchMaskedInputsOfSizeCpu(read->element_bytes, read->masks, read->rows, x.untyped_data(),
+                              baseline.untyped_data(), players.typed_data(), read->size,
+                              out->untyped_data(), threads);
   return ffi::Error::Success();
 }
 
@@ -191,52 +119,25 @@ XLA_FFI_DEFINE_HANDLER(kMaskedInputsHandler, MaskedInputs,
                            .Arg<ffi::AnyBuffer>()
                            .Arg<ffi::AnyBuffer>()
                            .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::Buffer<ffi::DataType::S32>>()
+                           .Arg<ffi::Buffer<ffi::S32>>()
                            .Ret<ffi::AnyBuffer>());
 
-constexpr char kSparseSplit[] = "jaxinter_sparse_split";
-
-// Operands w [groups, models, 2^n], zeta [groups, models, 1], start [groups, models, 3, 2^n] or
-// [groups, models, 1, 1] for none, settings [groups, 3]: tol, tie-break, margin, the same for all.
 ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buffer<ffi::F64> zeta,
                         ffi::Buffer<ffi::F64> start, ffi::Buffer<ffi::F64> settings,
                         ffi::ResultBuffer<ffi::F64> a, ffi::ResultBuffer<ffi::F64> delta,
                         ffi::ResultBuffer<ffi::F64> y, ffi::ResultBuffer<ffi::F64> dual,
                         ffi::ResultBuffer<ffi::F64> eps, ffi::ResultBuffer<ffi::S32> iterations,
                         bool boxed, std::int64_t max_iterations) {
-  const auto dims = w.dimensions();
-  const int n = dims.size() == 3 ? PlayersOf(dims[2]) : -1;
-  const bool fits =
-      n >= 1 && n <= (boxed ? kMaxPlayersWithNoise : kMaxPlayers) && dims[1] >= 1 &&
-      dims[1] <= kMaxModels && settings.element_count() == static_cast<std::size_t>(3 * dims[0]) &&
-      zeta.element_count() == static_cast<std::size_t>(dims[0] * dims[1]) &&
-      (start.element_count() == zeta.element_count() ||
-       start.element_count() == 3 * w.element_count()) &&
-      a->element_count() == w.element_count() && delta->element_count() == w.element_count() &&
-      y->element_count() == w.element_count() &&
-      dual->element_count() == static_cast<std::size_t>(dims[0]) &&
-      eps->element_count() == dual->element_count() &&
-      iterations->element_count() == dual->element_count();
-  if (!fits) {
-    return ffi::Error::InvalidArgument(std::string(kSparseSplit) + ": shapes do not fit");
-  }
-  if (dims[0] == 0) return ffi::Error::Success();
-  const double* values = settings.typed_data();
-  const SparseProgram program{
-      dims[0],
-      n,
-      static_cast<int>(dims[1]),
-      w.typed_data(),
-      boxed ? zeta.typed_data() : nullptr,
-      start.element_count() > zeta.element_count() ? start.typed_data() : nullptr,
-      values[0],
-      values[1],
-      values[2],
-      max_iterations};
-  const SparseSplit split{a->typed_data(),    delta->typed_data(), y->typed_data(),
-                          dual->typed_data(), eps->typed_data(),   iterations->typed_data()};
+  auto read = ReadSparse(w, zeta, start, settings, *a, *delta, *y, *dual, *eps, *iterations, boxed,
+                         max_iterations);
+  if (read.has_error()) return read.error();
+  SparseProgram& program = read->program;
+  if (program.groups == 0) return ffi::Error::Success();
+  program.tol = read->settings[0];
+  program.tie_break = read->settings[1];
+  program.margin = read->settings[2];
   XlaThreads threads(pool, SleepingThreads::kWorthBytes + 1);  // any sample is worth a thread
-  if (!LaunchSparseSplitCpu(program, split, {nullptr, nullptr}, threads)) {
+  if (!LaunchSparseSplitCpu(program, read->split, {nullptr, nullptr}, threads)) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted,
                       std::string(kSparseSplit) + ": memory ran out");
   }

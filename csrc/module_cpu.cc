@@ -14,7 +14,7 @@
 
 #include "assemble_kernels.h"
 #include "dlpack.h"
-#include "ffi_cpu.h"
+#include "ffi_targets.h"
 #include "lattice_kernels.h"
 #include "sparse_kernels.h"
 #include "threads.h"

@@ -25,6 +25,23 @@ def is_torch(x: Any) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def library_of(x: Any) -> Any:
+    """The array API's namespace of another library's array; None where it has none."""
+    if hasattr(x, "__array_namespace__"):
+        return x.__array_namespace__()
+    cupy = sys.modules.get("cupy")  # whose arrays have that method from version 14 on
+    return cupy if cupy is not None and isinstance(x, cupy.ndarray) else None
+
+
+def on_cuda(x: Any) -> bool:
+    """Whether x is in CUDA memory: a torch tensor, or an array of a library that makes others."""
+    if is_torch(x):
+        return x.is_cuda
+    if not is_foreign(x) or library_of(x) is None:
+        return False
+    return x.__dlpack_device__()[0] in (2, 13)  # kDLCUDA, kDLCUDAManaged
+
+
 def as_array(call: str, argument: str, x: Any) -> Any:
     """x itself where it is a JAX or torch array, else as numpy: with a shape and a dtype."""
     return x if is_jax(x) or is_torch(x) else to_numpy(call, argument, x)
@@ -42,8 +59,7 @@ def to_numpy(call: str, argument: str, x: Any) -> np.ndarray:
             raise ValueError(
                 f"{call}: {argument} must be on the CPU; got a tensor on {x.device}. Use .cpu()"
             )
-        if _is_lazy(x):
-            x = x.clone().resolve_conj().resolve_neg()
+        x = resolved(x)
         return _native.from_dlpack(sys.modules["torch"].utils.dlpack.to_dlpack(x), writable=True)
     if is_traced(x):
         raise TypeError(f"{call}: {argument} must be a concrete array; got a traced JAX value")
@@ -70,13 +86,23 @@ def _is_lazy(tensor: Any) -> bool:
     return tensor.is_neg() or tensor.is_conj() or tensor._is_zerotensor()
 
 
-def writable_numpy(call: str, out: Any) -> np.ndarray:
-    """A view of `out`, numpy or torch, that writes to all of it."""
+def resolved(tensor: Any) -> Any:
+    """A torch tensor whose memory holds its values."""
+    return tensor.clone().resolve_conj().resolve_neg() if _is_lazy(tensor) else tensor
+
+
+def check_writable(call: str, out: Any) -> None:
+    """Refuses tensors that cannot be written to past torch."""
     if is_torch(out) and (out.requires_grad or _is_lazy(out)):
         raise ValueError(
             f"{call}: out cannot be a tensor that requires grad, nor a lazy conjugate, negative or "
             "zero; detach or clone it"
         )
+
+
+def writable_numpy(call: str, out: Any) -> np.ndarray:
+    """A view of `out`, numpy or torch, that writes to all of it."""
+    check_writable(call, out)
     array = to_numpy(call, "out", out)
     spread = not array.flags.c_contiguous
     if spread and any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape)):

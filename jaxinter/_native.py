@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads the compiled module and registers its XLA targets. The only file that knows of it."""
+"""Loads the compiled modules and registers their XLA targets. The only file that knows of them."""
+
+import importlib.util
+from typing import Any
 
 import jax
 
@@ -12,10 +15,32 @@ except ImportError as error:
         "the source folder, which has no kernels, the sources hide the installed package."
     ) from error
 
-for _name, _capsule in _cpu.registrations().items():
-    jax.ffi.register_ffi_target(_name, _capsule, platform="cpu")
+
+def _load_cuda() -> Any:
+    """The module of the CUDA kernels, which needs no GPU to load; None where it was not built."""
+    found = importlib.util.find_spec("jaxinter._cuda")
+    if found is None:
+        return None
+    try:
+        return importlib.import_module(found.name)
+    except ImportError as error:
+        raise ImportError(
+            f"jaxinter: the compiled module {found.origin} does not load ({error}). Install the "
+            "package again, or delete that file to go on without the CUDA kernels."
+        ) from error
+
+
+cuda = _load_cuda()
+
+# Registered without a GPU too, so that programs for one can be exported.
+for _platform, _module in (("cpu", _cpu), ("CUDA", cuda)):
+    for _name, _capsule in _module.registrations().items() if _module else ():
+        jax.ffi.register_ffi_target(_name, _capsule, platform=_platform)
+for _name in _cpu.registrations():
     # XLA may spread over devices the batch that a lowering (_primitives.py) names.
     jax.ffi.register_ffi_target_as_batch_partitionable(_name)
+
+PLATFORMS: tuple[str, ...] = ("cpu", "cuda") if cuda else ("cpu",)  # with kernels, by JAX's names
 
 subset_transform = _cpu.subset_transform
 and_or_effects = _cpu.and_or_effects

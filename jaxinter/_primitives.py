@@ -3,8 +3,8 @@
 
 ``subset_transform_p`` computes ``(A (x) ... (x) A) x`` over the last axis, A a 2x2 matrix given row
 by row as the parameter ``matrix``. It is linear, so its transpose is itself with A transposed, and
-jvp, vjp and hessian of any order follow. On CPU it is the kernel of ``csrc/lattice_cpu.cc``;
-everywhere else XLA compiles ``_subset_transform_lax``.
+jvp, vjp and hessian of any order follow. On CPUs, and on CUDA where that was built, it is a kernel
+of ``csrc``; everywhere else XLA compiles ``_subset_transform_lax``.
 
 ``and_or_effects_p`` is the fused split, its two transforms and its sums by order; its derivative is
 that of the composition, ``and_or_effects_composed``.
@@ -25,7 +25,7 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir, xla
 
-import jaxinter._native  # noqa: F401  (registers the target)
+from jaxinter import _native  # which registers the targets
 
 Matrix2 = tuple[float, float, float, float]
 # One player's 2x2 factor, row by row; csrc/lattice.h has a step without multiplications for each.
@@ -135,7 +135,15 @@ def ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
     return jax.ffi.ffi_lowering(target, extra_attributes=attributes)
 
 
-def _lower_cpu(ctx, x, *, matrix):
+def register_lowerings(primitive: Primitive, kernel: Any, lax: Any) -> None:
+    """The kernel's lowering on the platforms that have it, operations of XLA's own elsewhere."""
+    other = mlir.lower_fun(lax, multiple_results=primitive.multiple_results)
+    mlir.register_lowering(primitive, other)
+    for platform in _native.PLATFORMS:
+        mlir.register_lowering(primitive, kernel, platform=platform)
+
+
+def _lower_subset_transform(ctx, x, *, matrix):
     rule = ffi_lowering("jaxinter_subset_transform", ctx, (1, 1))
     return rule(ctx, x, matrix=np.asarray(matrix, np.float64))
 
@@ -144,10 +152,7 @@ subset_transform_p.def_impl(partial(xla.apply_primitive, subset_transform_p))
 subset_transform_p.def_abstract_eval(lambda x, *, matrix: x.update(weak_type=False))
 ad.deflinear2(subset_transform_p, _transpose)
 batching.primitive_batchers[subset_transform_p] = _batch
-mlir.register_lowering(
-    subset_transform_p, mlir.lower_fun(_subset_transform_lax, multiple_results=False)
-)
-mlir.register_lowering(subset_transform_p, _lower_cpu, platform="cpu")
+register_lowerings(subset_transform_p, _lower_subset_transform, _subset_transform_lax)
 
 and_or_effects_p = Primitive("jaxinter_and_or_effects")
 and_or_effects_p.multiple_results = True
@@ -199,7 +204,7 @@ def _and_or_batch(args, dims):
     return and_or_effects_p.bind(*args), [0, 0, 0]
 
 
-def _lower_and_or_cpu(ctx, *operands):
+def _lower_and_or(ctx, *operands):
     lattice_axes = (*(1 for _ in operands), 1, 1, 2)
     return ffi_lowering("jaxinter_and_or_effects", ctx, lattice_axes)(ctx, *operands)
 
@@ -208,10 +213,7 @@ and_or_effects_p.def_impl(partial(xla.apply_primitive, and_or_effects_p))
 and_or_effects_p.def_abstract_eval(_and_or_abstract)
 ad.primitive_jvps[and_or_effects_p] = _and_or_jvp
 batching.primitive_batchers[and_or_effects_p] = _and_or_batch
-mlir.register_lowering(
-    and_or_effects_p, mlir.lower_fun(and_or_effects_composed, multiple_results=True)
-)
-mlir.register_lowering(and_or_effects_p, _lower_and_or_cpu, platform="cpu")
+register_lowerings(and_or_effects_p, _lower_and_or, and_or_effects_composed)
 
 masked_inputs_p = Primitive("jaxinter_masked_inputs")
 
@@ -271,7 +273,7 @@ def _masked_inputs_batch(args, dims):
     return jax.vmap(_masked_inputs_lax, in_axes=dims)(*args), 0
 
 
-def _lower_masked_inputs_cpu(ctx, *operands):
+def _lower_masked_inputs(ctx, *operands):
     if getattr(ctx.module_context.axis_context, "num_devices", 1) > 1:
         # its operands share no batch: XLA spreads operations of its own
         return mlir.lower_fun(_masked_inputs_lax, multiple_results=False)(ctx, *operands)
@@ -283,5 +285,4 @@ masked_inputs_p.def_abstract_eval(_masked_inputs_abstract)
 ad.primitive_jvps[masked_inputs_p] = _masked_inputs_jvp
 ad.primitive_transposes[masked_inputs_p] = _masked_inputs_transpose
 batching.primitive_batchers[masked_inputs_p] = _masked_inputs_batch
-mlir.register_lowering(masked_inputs_p, mlir.lower_fun(_masked_inputs_lax, multiple_results=False))
-mlir.register_lowering(masked_inputs_p, _lower_masked_inputs_cpu, platform="cpu")
+register_lowerings(masked_inputs_p, _lower_masked_inputs, _masked_inputs_lax)

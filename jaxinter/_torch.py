@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The torch door: CPU tensors, no copy; transforms differentiable any number of times."""
+"""The torch door: CPU and CUDA tensors, no copy; transforms differentiable any number of times."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.autograd.forward_ad import unpack_dual
 
-from jaxinter import _arrays, masks, transform
+from jaxinter import _arrays, _gpu, masks, transform
 from jaxinter._primitives import Matrix2
 
 
@@ -17,8 +17,7 @@ class _SubsetTransform(torch.autograd.Function):
 
     @staticmethod
     def forward(values, call, argument, matrix):
-        array = _arrays.to_numpy(call, argument, values)
-        return torch.from_numpy(transform.apply_numpy(call, argument, matrix, array, None))
+        return _transformed(call, argument, matrix, values, None)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -39,12 +38,24 @@ class _SubsetTransform(torch.autograd.Function):
         return _SubsetTransform.apply(values.movedim(in_dims[0], 0), *rest), 0
 
 
+def _transformed(
+    call: str, argument: str, matrix: Matrix2, values: torch.Tensor, out: torch.Tensor | None
+) -> torch.Tensor:
+    """The kernel, on the device of the tensor's memory."""
+    if _gpu.takes(call, argument, values):
+        return _gpu.subset_transform(call, argument, matrix, values, out)
+    array = _arrays.to_numpy(call, argument, values)
+    target = None if out is None else _arrays.writable_numpy(call, out)
+    result = transform.apply_numpy(call, argument, matrix, array, target)
+    return torch.from_numpy(result) if out is None else out
+
+
 def apply(call: str, argument: str, matrix: Matrix2, values: torch.Tensor, out: Any) -> Any:
     """One transform of a tensor; see `transform._apply`."""
     if out is None:
         if values.is_floating_point() and values.dtype.itemsize < 4:
             values = values.float()
-        if not values.is_cpu or not _follows(values):
+        if not _follows(values):
             try:  # nothing to differentiate: ten times less overhead
                 return _SubsetTransform.forward(values, call, argument, matrix)
             except RuntimeError:
@@ -56,9 +67,7 @@ def apply(call: str, argument: str, matrix: Matrix2, values: torch.Tensor, out: 
         raise ValueError(f"{call}: out cannot be used with tensors that require grad; detach them")
     if out.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"{call}: out must be float32 or float64; got dtype {out.dtype}")
-    array, target = _arrays.to_numpy(call, argument, values), _arrays.writable_numpy(call, out)
-    transform.apply_numpy(call, argument, matrix, array, target)
-    return out
+    return _transformed(call, argument, matrix, values, out)
 
 
 def _follows(tensor: torch.Tensor) -> bool:
@@ -73,22 +82,30 @@ def and_or_interactions(
 ) -> tuple[torch.Tensor, ...]:
     """See `transform.and_or_interactions`: the kernel, or a composition where gradients are due."""
     wide = torch.float64 if dtype == np.float64 else torch.float32
-    given = [_arrays.as_torch(call, name, x).to(wide) for name, x in arrays.items()]
+    device = next(x.device for x in arrays.values() if _arrays.is_torch(x))
+    given = []
+    for name, x in arrays.items():
+        if not _arrays.is_torch(x):
+            x = _arrays.as_torch(call, name, x).to(device)
+        if x.device != device:
+            raise ValueError(f"{call}: {name} must be on {device}; got a tensor on {x.device}")
+        given.append(x.to(wide))
     shape = given[0].shape
-    given = [x.broadcast_to(shape) for x in given]
-    if not all(x.is_cpu for x in given) or not any(_follows(x) for x in given):
+    v, gamma, *rest = given = [x.broadcast_to(shape) for x in given]
+    if not any(_follows(x) for x in given):
         try:
+            if _arrays.on_cuda(v):
+                return _gpu.and_or_effects(call, dict(zip(arrays, given)), dtype, n)
             numpy_arrays = [_arrays.to_numpy(call, name, x) for name, x in zip(arrays, given)]
         except RuntimeError:
             pass  # tensors of torch.func, without memory of their own
         else:
             parts = transform.and_or_numpy(numpy_arrays, dtype, n)
             return tuple(torch.from_numpy(x).to(wide) for x in parts)
-    v, gamma, *rest = given
     half = (v - rest[0] if rest else v) / 2
     effects = transform.mobius(half + gamma), transform.or_interactions(half - gamma)
-    order_of = torch.from_numpy(masks.orders(n))
-    zeros = torch.zeros((*shape[:-1], n + 1), dtype=torch.float64)
+    order_of = torch.from_numpy(masks.orders(n)).to(device)
+    zeros = torch.zeros((*shape[:-1], n + 1), dtype=torch.float64, device=device)
     sums = []
     for sign in (1, -1):
         both = sum(torch.where(sign * x <= 0, 0, sign * x) for x in effects)

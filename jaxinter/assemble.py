@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinter import _arrays, _checks, _native, _primitives
+from jaxinter import _arrays, _checks, _gpu, _native, _primitives
 from jaxinter.masks import MAX_PLAYERS
 from jaxinter.players import BACKGROUND
 
@@ -27,8 +27,8 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any, out: Any = No
       baseline: broadcasts to x; what replaces an absent player. x's dtype must hold it.
       players: int, broadcasts to x: which player each element belongs to, -1 for none (background,
         always kept). See `patches`, `columns`.
-      out: writable numpy or torch array ``[m, *x.shape]`` of x's dtype, to be used again from chunk
-        to chunk: 2^n inputs need never exist at once (see `evaluate`).
+      out: writable numpy or torch array ``[m, *x.shape]`` of x's dtype, on x's device, to be used
+        again from chunk to chunk: 2^n inputs need never exist at once (see `evaluate`).
 
     Returns:
       ``[m, *x.shape]``, of the kind and dtype of x (JAX if any argument is); `out` if given. JAX
@@ -47,8 +47,9 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any, out: Any = No
     Source: paper 001, section 2.1 (the masked sample x_S).
     """
     given = (masks, x, baseline, players)
-    x = _arrays.as_array("masked_inputs", "x", x)
-    masks = _arrays.as_array("masked_inputs", "masks", masks)
+    # A torch tensor in CUDA memory has torch's own operations where there is no kernel.
+    x = x if _arrays.is_torch(x) else _gpu.as_array("masked_inputs", "x", x)
+    masks = masks if _arrays.on_cuda(masks) else _arrays.as_array("masked_inputs", "masks", masks)
     shape, dtype = tuple(x.shape), _arrays.numpy_dtype(x)
     is_number = jnp.issubdtype(dtype, np.number) or dtype == np.bool_
     if not is_number or dtype.itemsize not in (1, 2, 4, 8):
@@ -66,6 +67,8 @@ def masked_inputs(masks: Any, x: Any, baseline: Any, players: Any, out: Any = No
         return _masked_jax(masks, n, _arrays.as_jax("masked_inputs", "x", x), baseline, players)
     if _arrays.is_torch(x):
         return _masked_torch(masks, n, x, baseline, players, out)
+    if _arrays.on_cuda(x):
+        return _gpu.masked_inputs(masks, n, x, baseline, players, out)
     target = _arrays.empty((len(masks), *shape), dtype) if out is None else out
     _checks.output("masked_inputs", target, (len(masks), *shape), dtype)
     fill = _arrays.to_numpy("masked_inputs", "baseline", baseline).astype(dtype)
@@ -94,7 +97,7 @@ def _checked_masks(masks: Any, most: int) -> tuple[Any, int]:
         n = max(most + 1, 1)
         if _arrays.is_traced(masks):
             return masks, n
-        indices = _arrays.to_numpy("masked_inputs", "masks", masks)
+        indices = _arrays.host("masked_inputs", "masks", masks)
         if indices.size and not 0 <= indices.min() <= indices.max() < 1 << MAX_PLAYERS:
             raise ValueError(
                 "masked_inputs: masks as indices must be from 0 to 2**62 - 1; "
@@ -128,19 +131,20 @@ def _masked_words(
 
 
 def _masked_torch(masks: Any, n: int, x: Any, baseline: Any, players: Any, out: Any) -> Any:
-    """The kernel on the CPU; torch's own operations elsewhere and where a gradient is due."""
+    """The kernel where there is one; torch's own operations elsewhere and for gradients."""
     import torch
 
     if not isinstance(baseline, (int, float, bool)):
         baseline = _arrays.as_torch("masked_inputs", "baseline", baseline)
     fill = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand(x.shape)
     follow = torch.is_grad_enabled() and (x.requires_grad or fill.requires_grad)
-    if x.device.type == "cpu" and not follow:
+    on_cuda = _arrays.on_cuda(x)
+    if (_native.cuda is not None if on_cuda else x.is_cpu) and not follow:
+        if out is not None and not isinstance(out, torch.Tensor):
+            raise TypeError(f"masked_inputs: out must be a torch tensor; got {type(out).__name__}")
+        if on_cuda:
+            return _gpu.masked_inputs(masks, n, x, fill, players, out)
         target = torch.empty((len(masks), *x.shape), dtype=x.dtype) if out is None else out
-        if not isinstance(target, torch.Tensor):
-            raise TypeError(
-                f"masked_inputs: out must be a torch tensor; got {type(target).__name__}"
-            )
         view = _arrays.writable_numpy("masked_inputs", target)
         kept = _arrays.to_numpy("masked_inputs", "x", x.contiguous())
         absent = _arrays.to_numpy("masked_inputs", "baseline", fill.contiguous())
@@ -149,12 +153,14 @@ def _masked_torch(masks: Any, n: int, x: Any, baseline: Any, players: Any, out: 
         return target
     if out is not None:
         raise ValueError(
-            "masked_inputs: out must be None where a gradient is due or x is not on CPU"
+            "masked_inputs: out must be None where a gradient is due or x is on a device without "
+            "kernels"
         )
-    masks = masks if _arrays.is_torch(masks) else torch.from_numpy(np.array(masks))
-    players = _arrays.to_numpy("masked_inputs", "players", players)
-    players = torch.from_numpy(np.broadcast_to(players, tuple(x.shape)).astype(np.int64))
-    masks, players = masks.to(x.device), players.to(x.device)
+    masks, players = (
+        (a if _arrays.is_torch(a) else torch.from_numpy(np.array(a))).to(x.device)
+        for a in (masks, players)
+    )
+    players = players.to(torch.int64).expand(x.shape)
     seat = players.clamp(min=0)
     if masks.ndim == 1:
         present = (masks.reshape(-1, *[1] * x.ndim) >> seat) & 1 == 1
@@ -185,7 +191,7 @@ def _check_baseline(baseline: Any, dtype: np.dtype) -> None:
     """Integers (tokens, pixels) must be replaced by integers they can hold; floats may round."""
     if dtype.kind not in "biu" or _arrays.is_traced(baseline):
         return
-    given = _arrays.to_numpy("masked_inputs", "baseline", baseline)
+    given = _arrays.host("masked_inputs", "baseline", baseline)
     with np.errstate(invalid="ignore"):
         if not np.array_equal(given.astype(dtype), given):
             raise ValueError(
@@ -197,7 +203,7 @@ def _highest_player(players: Any) -> int:
     """-1 where there is none, or where it is not known while tracing."""
     if _arrays.is_traced(players):
         return BACKGROUND
-    players = _arrays.to_numpy("masked_inputs", "players", players)
+    players = _arrays.host("masked_inputs", "players", players)
     if not np.issubdtype(players.dtype, np.integer):
         raise TypeError(f"masked_inputs: players must be integers; got dtype {players.dtype}")
     return int(players.max()) if players.size else BACKGROUND

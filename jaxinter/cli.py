@@ -64,7 +64,7 @@ def info() -> str:
         "devices": ", ".join(f"{d.platform}:{d.id} ({d.device_kind})" for d in jax.devices()),
         "SIMD level": _native.simd_level(),
         "threads": str(_native.thread_limit()),
-        "CUDA kernels": "not in this build; XLA runs the transforms there",
+        "CUDA kernels": _native.cuda.status() if _native.cuda else "not in this build",
     }
     return "\n".join(f"{name + ':':14}{text}" for name, text in rows.items())
 

@@ -42,7 +42,7 @@ CONVERTER = ("jaxinter.interactions", "jaxinter.adapters.shapiq")
 def modules():
     package = Path(ji.__file__).parent
     found = pkgutil.walk_packages([str(package)], "jaxinter.")
-    return [info.name for info in found if info.name != "jaxinter._cpu"]
+    return [info.name for info in found if info.name not in ("jaxinter._cpu", "jaxinter._cuda")]
 
 
 def stage_of(name):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 import jaxinter as ji
+from jaxinter import _native
 
 
 @pytest.mark.parametrize("n", range(7))
@@ -194,12 +195,14 @@ class TestJaxPrimitive:
         )
         np.testing.assert_array_equal(both[..., 1], np.where(keep, -x, 0.0))
 
-    def test_lowers_to_the_kernel_on_cpu_and_to_xla_elsewhere(self, case):
+    def test_lowers_to_the_kernel_where_there_is_one_and_to_xla_elsewhere(self, case):
         masks, x, baseline, players, _ = case
         traced = jax.jit(ji.masked_inputs).trace(masks, x, baseline, players)
-        on_cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
-        assert "custom_call @jaxinter_masked_inputs" in on_cpu
-        assert "custom_call" not in traced.lower(lowering_platforms=("cuda",)).as_text()
+        for platform in ("cpu", "cuda", "tpu"):
+            text = traced.lower(lowering_platforms=(platform,)).as_text()
+            kernel = platform in _native.PLATFORMS
+            assert ("custom_call @jaxinter_masked_inputs" in text) == kernel
+            assert ("custom_call" in text) == kernel
 
 
 def test_masks_of_odd_indices():

@@ -16,7 +16,7 @@ from jaxinter.sparse import solver
 from jaxinter.sparse.exact import MAX_PLAYERS as EXACT_PLAYERS
 from jaxinter.sparse.exact import solve_exact
 from jaxinter.sparse.games import NATIVE_ELEMENTS, Games, checked_games, checked_noise, mean_swing
-from jaxinter.sparse.native import solve_native, solve_traced
+from jaxinter.sparse.native import has_kernel, solve_native, solve_traced
 from jaxinter.sparse.problem import dual_bounds, graph_offset, or_effects, strength, total
 from jaxinter.sparse.published import solve_published
 from jaxinter.sparse.solver import Solution
@@ -100,7 +100,8 @@ def extract(
       progress: show a progress bar over the samples; a string is its title.
       player_names: n names that travel with the result to every listing; or n for each entry of
         the first batch axis.
-      engine: "native" (C++, the CPU's default), "jax" (any platform), or "auto".
+      engine: "native" (C++, the CPU's default), "jax" (any platform), or "auto": on a GPU the CUDA
+        kernel for one model of at most 11 players, where it was built, else "jax".
       published: options of that method: steps (10,000), learning_rate (1e-5), momentum (0.9); for
         "shared" steps (20,000), learning_rate (1e-7), private_ratio (0.5, times the mean |v(full) -
         v(empty)|) and alpha (0.1).
@@ -158,7 +159,8 @@ def extract(
         if engine == "native" and not on_cpu:
             raise ValueError(f"extract: engine 'native' is for CPUs; values are on {device}")
         native = on_cpu if engine == "auto" else engine == "native"
-        explain = _explain_native if native else partial(_explain_in_groups, device)
+        solve = solver.solve if engine == "jax" else solve_traced
+        explain = _explain_native if native else partial(_explain_in_groups, device, solve)
     if games.traced and throw:
         raise TypeError(
             "extract: throw must be False for traced values (under jit or vmap): convergence "
@@ -300,18 +302,25 @@ def _explain_traced(
 
 
 def _explain_in_groups(
-    device: Any, games: Games, settings: dict[str, Any], report: Report
+    device: Any,
+    solve: Callable[..., Solution],
+    games: Games,
+    settings: dict[str, Any],
+    report: Report,
 ) -> Fields:
-    """By the JAX engine on one device. The group size depends on n alone (the last group is padded
-    with its last sample), so one program serves any batch."""
+    """By JAX on one device. The group size depends on n alone (the last group is padded with its
+    last sample), so one program serves any batch. A kernel, where the program is little else, has
+    smaller groups for small batches: powers of two."""
     count, models, size = games.values.shape
-    on_cpu = (device.platform if device else jax.default_backend()) == "cpu"
-    group = max(1, (GROUP_ELEMENTS_CPU if on_cpu else GROUP_ELEMENTS) // (models * size))
+    platform = device.platform if device else jax.default_backend()
+    group = max(1, (GROUP_ELEMENTS_CPU if platform == "cpu" else GROUP_ELEMENTS) // (models * size))
+    if solve is solve_traced and has_kernel(platform, models, size.bit_length() - 1):
+        group = min(group, 1 << (count - 1).bit_length())
 
     def part(first: int) -> Fields:
         rows = np.minimum(np.arange(first, first + group), count - 1)
         with jax.enable_x64(True), jax.default_device(device):
-            some = _explain_jitted(*games.map(lambda x: x[rows])[:3], **settings)
+            some = _explain_jitted(solve, *games.map(lambda x: x[rows])[:3], **settings)
             fields = jax.tree.map(lambda x: np.asarray(x)[: count - first], some)
         if report:
             report(min(first + group, count))
@@ -322,10 +331,12 @@ def _explain_in_groups(
     return _joined(part(first) for first in range(0, count, group))
 
 
-@partial(jax.jit, static_argnames=("max_iterations", "dtype"))
-def _explain_jitted(values: jax.Array, bound: Any, start: Any, **settings: Any) -> Fields:
+@partial(jax.jit, static_argnames=("solve", "max_iterations", "dtype"))
+def _explain_jitted(
+    solve: Callable[..., Solution], values: jax.Array, bound: Any, start: Any, **settings: Any
+) -> Fields:
     games = Games(values, bound, start, settings["dtype"], ())
-    return explain_games(games, solver.solve, settings)
+    return explain_games(games, solve, settings)
 
 
 def _joined(parts: Any) -> Fields:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two engines behind one signature: the C++ solver on CPUs, solver.py everywhere else.
+"""The engines behind one signature: the C++ solver on CPUs, the CUDA kernel (where it was built)
+for one model of at most `CUDA_PLAYERS` players, solver.py everywhere else.
 
 ``solve(w, zeta, start, tol, tie_break, margin, boxed=..., max_iterations=...) -> Solution``, as
 `jaxinter.sparse.solver.solve` says. ``solve_native`` takes numpy arrays, shows progress and can be
-interrupted; ``solve_traced`` is a JAX primitive whose CPU lowering is the same C++.
+interrupted; ``solve_traced`` is a JAX primitive, lowered to whichever of them fits the platform and
+the shapes.
 """
 
 import threading
@@ -24,6 +26,7 @@ from jaxinter.sparse.solver import Solution
 # Of all tables together: below, a call ends before anybody could want to stop it.
 INTERRUPTIBLE_ELEMENTS = 1 << 12
 POLL_SECONDS = 0.05
+CUDA_PLAYERS = 11  # csrc/sparse_kernels.h: what a block's shared memory holds
 
 
 def solve_native(
@@ -118,7 +121,7 @@ def solve_traced(
     boxed: bool,
     max_iterations: int,
 ) -> Solution:
-    """`solver.solve` inside a traced program: C++ on a CPU, the JAX engine elsewhere."""
+    """`solver.solve` inside a traced program: a kernel where there is one, else the JAX engine."""
     numbers = jnp.stack([jnp.asarray(x, jnp.float64) for x in (tol, tie_break, margin)])
     numbers = jnp.broadcast_to(numbers, (len(w), 3))  # as every operand, over the groups
     zeta = jnp.broadcast_to(zeta, (*w.shape[:2], 1))
@@ -131,10 +134,14 @@ def solve_traced(
 def _by_jax(w, zeta, start, numbers, *, boxed, max_iterations):
     tol, tie_break, margin = numbers[0]
     given = start if start.shape == (*w.shape[:2], 3, w.shape[2]) else None
-    found = solver.solve(
-        w, zeta, given, tol, tie_break, margin, boxed=boxed, max_iterations=max_iterations
-    )
+    with jax.enable_x64(True):  # it is traced when the program is lowered, outside of its context
+        found = solver.solve(
+            w, zeta, given, tol, tie_break, margin, boxed=boxed, max_iterations=max_iterations
+        )
     return list(found)
+
+
+_lower_by_jax = mlir.lower_fun(_by_jax, multiple_results=True)
 
 
 def _abstract(w, zeta, start, numbers, **_):
@@ -161,7 +168,17 @@ def _jvp(primals, tangents, **_):
     raise NotImplementedError("extract has no derivative; jaxinter.sparsity has, once")
 
 
-def _lower_cpu(ctx, *operands, **parameters):
+def has_kernel(platform: str, models: int, n: int) -> bool:
+    """Whether `solve_traced` is a kernel on a platform, by its name for a lowering or a device."""
+    platform = "cuda" if platform == "gpu" else platform
+    fits = platform == "cpu" or (models == 1 and n <= CUDA_PLAYERS)
+    return platform in _native.PLATFORMS and fits
+
+
+def _lower(ctx, *operands, platform, **parameters):
+    models, size = ctx.avals_in[0].shape[1:]
+    if not has_kernel(platform, models, size.bit_length() - 1):
+        return _lower_by_jax(ctx, *operands, **parameters)
     axes = (2, 2, 3, 1, 2, 2, 2, 0, 0, 0)  # of operands and results, that stay whole
     return ffi_lowering("jaxinter_sparse_split", ctx, axes)(ctx, *operands, **parameters)
 
@@ -170,5 +187,6 @@ ad.primitive_jvps[sparse_split_p] = _jvp
 sparse_split_p.def_impl(partial(xla.apply_primitive, sparse_split_p))
 sparse_split_p.def_abstract_eval(_abstract)
 batching.primitive_batchers[sparse_split_p] = _batch
-mlir.register_lowering(sparse_split_p, mlir.lower_fun(_by_jax, multiple_results=True))
-mlir.register_lowering(sparse_split_p, _lower_cpu, platform="cpu")
+mlir.register_lowering(sparse_split_p, _lower_by_jax)
+for _platform in _native.PLATFORMS:
+    mlir.register_lowering(sparse_split_p, partial(_lower, platform=_platform), platform=_platform)

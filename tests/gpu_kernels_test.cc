@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA kernels on a GPU, without Python and JAX, against the CPU kernels: what
+// compute-sanitizer can watch. `bench/gpu_check.sh` builds and runs it. An argument "few" makes the
+// sizes fewer, for the slower sanitizers. Ends with 1 where something does not hold, 2 where there
+// is no device.
+#include <cuda_runtime_api.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../csrc/assemble_kernels.h"
+#include "../csrc/lattice_kernels.h"
+#include "../csrc/sparse_kernels.h"
+#include "../csrc/threads.h"
+#include "sparse_checks.h"
+
+using namespace jaxinter;
+
+namespace {
+
+int failures = 0, checks = 0;
+
+void Check(bool ok, const std::string& what) {
+  ++checks;
+  if (ok) return;
+  ++failures;
+  std::printf("FAILED: %s\n", what.c_str());
+}
+
+// An error of the runtime leaves nothing to go on with.
+void Must(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::printf("FAILED: %s: %s\n", what, cudaGetErrorString(error));
+  std::exit(1);
+}
+
+std::mt19937_64 random_bits(1);
+cudaStream_t stream;  // all work is on it: one that does not wait for the default stream
+
+// Device memory of exactly these elements, `offset` of them off its alignment: a sanitizer sees
+// what is touched beyond.
+template <class T>
+class Device {
+ public:
+  explicit Device(std::size_t size, int offset = 0) : size_(size), offset_(offset) {
+    if (size) Must(cudaMalloc(&memory_, (size + offset) * sizeof(T)), "cudaMalloc");
+  }
+  Device(const std::vector<T>& values, int offset = 0) : Device(values.size(), offset) {
+    if (size_ == 0) return;
+    Must(cudaMemcpyAsync(get(), values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice, stream),
+         "copy to the device");
+  }
+  Device(const Device&) = delete;
+  ~Device() { cudaFree(memory_); }
+  T* get() const { return memory_ ? static_cast<T*>(memory_) + offset_ : nullptr; }
+  std::vector<T> Values() const {
+    std::vector<T> values(size_);
+    if (size_ == 0) return values;
+    Must(cudaMemcpyAsync(values.data(), get(), size_ * sizeof(T), cudaMemcpyDeviceToHost, stream),
+         "copy from the device");
+    Must(cudaStreamSynchronize(stream), "work on the device");
+    return values;
+  }
+
+ private:
+  std::size_t size_;
+  int offset_;
+  void* memory_ = nullptr;
+};
+
+template <class T>
+std::vector<T> Normal(Index size) {
+  std::normal_distribution<T> normal;
+  std::vector<T> x(size);
+  for (T& value : x) value = normal(random_bits);
+  return x;
+}
+
+// Equal bit for bit, save that zeros have no sign.
+template <class T>
+bool Same(const std::vector<T>& x, const std::vector<T>& y) {
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (!(x[i] == y[i] || (x[i] != x[i] && y[i] != y[i]))) return false;
+  }
+  return x.size() == y.size();
+}
+
+void CheckLaunch(const char* error, const std::string& what) {
+  Check(!error, what + ": " + (error ? error : ""));
+}
+
+template <class T>
+std::string Words(const char* what, int n, Index batch) {
+  return std::string(what) + ", " + std::to_string(8 * sizeof(T)) +
+         " bits, n = " + std::to_string(n) + ", batch " + std::to_string(batch);
+}
+
+template <class T>
+void CheckTransform(Index batch, int n, const Matrix2& matrix, int offset) {
+  const std::string what = Words<T>("transform", n, batch);
+  SleepingThreads threads(1 << 30);
+  std::vector<T> in = Normal<T>(batch << n), expected(in.size());
+  in[in.size() / 3] = std::numeric_limits<T>::infinity();
+  LaunchSubsetTransformCpu(in.data(), expected.data(), batch, n, matrix, threads);
+  const Device<T> from(in, offset), to(in.size(), offset);
+  CheckLaunch(LaunchSubsetTransformCuda(from.get(), to.get(), batch, n, matrix, stream), what);
+  Check(Same(to.Values(), expected), what);
+  Check(Same(from.Values(), in), what + ": the input has changed");
+  CheckLaunch(LaunchSubsetTransformCuda(from.get(), from.get(), batch, n, matrix, stream), what);
+  Check(Same(from.Values(), expected), what + ", in place");
+}
+
+template <class T>
+void CheckFused(Index batch, int n, bool with_delta, int offset) {
+  const std::string what = Words<T>("fused", n, batch);
+  SleepingThreads threads(1 << 30);
+  const Index size = batch << n;
+  const std::vector<T> v = Normal<T>(size), gamma = Normal<T>(size), delta = Normal<T>(size);
+  std::vector<T> a(size), b(size);
+  std::vector<double> sums(batch * 2 * n);
+  LaunchAndOrEffectsCpu(v.data(), gamma.data(), with_delta ? delta.data() : nullptr, a.data(),
+                        b.data(), sums.data(), batch, n, threads);
+  const Device<T> d_v(v, offset), d_gamma(gamma, offset), d_delta(delta, offset);
+  const Device<T> d_a(size, offset), d_b(size, offset), d_sums(sums.size());
+  const Device<double> workspace(AndOrWorkspaceBytes(batch, n, sizeof(T)) / sizeof(double));
+  CheckLaunch(
+      LaunchAndOrEffectsCuda(d_v.get(), d_gamma.get(), with_delta ? d_delta.get() : nullptr,
+                             d_a.get(), d_b.get(), d_sums.get(), workspace.get(), batch, n, stream),
+      what);
+  Check(Same(d_a.Values(), a), what + ": AND effects");
+  Check(Same(d_b.Values(), b), what + ": OR effects");
+  const std::vector<T> got = d_sums.Values();
+  bool near = true;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    near = near && std::fabs(got[i] - sums[i]) <= (sizeof(T) == 4 ? 2e-6 : 1e-12) * sums[i];
+  }
+  Check(near, what + ": sums");
+}
+
+// `form` of the masks: bytes, indices of 32 bits, of 64.
+template <class T>
+void CheckAssembly(Index rows, int n, Index size, int form, int offset) {
+  const std::string what = Words<T>("assembly", n, rows) + " of " + std::to_string(size);
+  std::vector<std::uint8_t> bytes(rows * n);
+  std::vector<std::int32_t> indices32(rows), players(size);
+  std::vector<std::int64_t> indices64(rows);
+  for (Index row = 0; row < rows; ++row) {
+    for (int i = 0; i < n; ++i) {
+      const std::int64_t bit = random_bits() & 1;
+      bytes[row * n + i] = static_cast<std::uint8_t>(bit * (1 + random_bits() % 255));
+      indices64[row] |= bit << i;
+      if (n <= 31) indices32[row] |= static_cast<std::int32_t>(bit << i);
+    }
+  }
+  for (std::int32_t& player : players) player = static_cast<int>(random_bits() % (n + 2)) - 1;
+  std::vector<T> x(size), baseline(size), expected(rows * size);
+  for (T& value : x) value = static_cast<T>(random_bits());
+  for (T& value : baseline) value = static_cast<T>(random_bits());
+  const auto masks = [&](const std::uint8_t* b, const std::int32_t* i, const std::int64_t* l) {
+    return Masks{form == 0 ? b : nullptr, form == 1 ? i : nullptr, form == 2 ? l : nullptr, n};
+  };
+  SleepingThreads threads(1 << 30);
+  LaunchMaskedInputsCpu<T>(masks(bytes.data(), indices32.data(), indices64.data()), rows, x.data(),
+                           baseline.data(), players.data(), size, expected.data(), threads);
+  const Device<std::uint8_t> d_bytes(bytes);
+  const Device<std::int32_t> d_indices32(indices32), d_players(players);
+  const Device<std::int64_t> d_indices64(indices64);
+  const Device<T> d_x(x), d_baseline(baseline), out(rows * size, offset);
+  CheckLaunch(LaunchMaskedInputsCuda(
+                  sizeof(T), masks(d_bytes.get(), d_indices32.get(), d_indices64.get()), rows,
+                  d_x.get(), d_baseline.get(), d_players.get(), size, out.get(), stream),
+              what);
+  Check(Same(out.Values(), expected), what);
+}
+
+struct Solution {
+  std::vector<double> a, delta, y, dual, eps;
+  std::vector<std::int32_t> iterations;
+  Solution(Index groups, Index size)
+      : a(groups * size), delta(a), y(a), dual(groups), eps(groups), iterations(groups) {}
+};
+
+constexpr Index kMostIterations = 20000;
+constexpr double kMargin = 1e-12;
+
+Solution OnCuda(Index groups, int n, const std::vector<double>& w, const std::vector<double>& zeta,
+                double tol, double tie_break, const std::string& what) {
+  Solution s(groups, Index{1} << n);
+  const Device<double> d_w(w), d_zeta(zeta), settings({tol, tie_break, kMargin});
+  const Device<double> a(w.size()), delta(w.size()), y(w.size()), dual(groups), eps(groups);
+  const Device<std::int32_t> iterations(groups);
+  const Device<double> workspace(
+      CeilDiv(SparseWorkspaceBytes(groups, n, !zeta.empty()), sizeof(double)));
+  const SparseProgram program{groups,  n,   1,         d_w.get(), d_zeta.get(),
+                              nullptr, tol, tie_break, kMargin,   kMostIterations};
+  const SparseSplit split{a.get(), delta.get(), y.get(), dual.get(), eps.get(), iterations.get()};
+  CheckLaunch(LaunchSparseSplitCuda(program, settings.get(), split, workspace.get(), stream), what);
+  s.a = a.Values(), s.delta = delta.Values(), s.y = y.Values();
+  s.dual = dual.Values(), s.eps = eps.Values(), s.iterations = iterations.Values();
+  return s;
+}
+
+// Its proof, recomputed here; and the strength against the CPU's, both within tol of the optimum.
+void CheckSparse(Index groups, int n, double noise, double tie_break, double tol) {
+  const std::string what = Words<double>("sparse split", n, groups) + (noise > 0 ? ", noise" : "") +
+                           (tie_break > 0 ? ", tie-break" : "");
+  const Index size = Index{1} << n;
+  std::vector<double> w = Normal<double>(groups * size), zeta;
+  for (Index group = 0; group < groups; ++group) {
+    double *x = &w[group * size], largest = 0;
+    for (Index i = size - 1; i >= 0; --i) largest = std::fmax(largest, std::fabs(x[i] -= x[0]));
+    for (Index i = 0; i < size; ++i) x[i] /= largest;
+    if (noise > 0) zeta.push_back(noise);
+  }
+  SleepingThreads threads(1 << 30);
+  Solution cpu(groups, size);
+  const SparseProgram program{groups,  n,   1,         w.data(), noise > 0 ? zeta.data() : nullptr,
+                              nullptr, tol, tie_break, kMargin,  kMostIterations};
+  const SparseSplit split{cpu.a.data(),    cpu.delta.data(), cpu.y.data(),
+                          cpu.dual.data(), cpu.eps.data(),   cpu.iterations.data()};
+  Check(LaunchSparseSplitCpu(program, split, {nullptr, nullptr}, threads), what + ": on the CPU");
+  const Solution got = OnCuda(groups, n, w, zeta, tol, tie_break, what);
+  for (Index group = 0; group < groups; ++group) {
+    const Index at = group * size;
+    const Proof mine = ProofOf(1, n, &w[at], noise, &got.a[at], &got.delta[at], &got.y[at]);
+    const Proof other = ProofOf(1, n, &w[at], noise, &cpu.a[at], &cpu.delta[at], &cpu.y[at]);
+    Check(mine.gauge <= 1 + 1e-9, what + ": multiplier in the dual ball");
+    Check(std::fabs(mine.value - got.dual[group]) <= 1e-9 * (1 + mine.primal), what + ": bound");
+    Check(mine.beyond <= 0, what + ": residual within its bound");
+    Check(got.iterations[group] < kMostIterations, what + ": settled");
+    Check(mine.primal - got.dual[group] <= tol * mine.primal * (1 + 1e-9), what + ": gap");
+    Check(std::fabs(mine.primal - other.primal) <= 2 * tol * other.primal, what + ": strength");
+  }
+  const std::vector<double> last_w(w.end() - size, w.end());
+  const std::vector<double> last_zeta(zeta.begin(), zeta.begin() + (noise > 0 ? 1 : 0));
+  const Solution alone = OnCuda(1, n, last_w, last_zeta, tol, tie_break, what + ", alone");
+  Check(!std::memcmp(alone.a.data(), &got.a[(groups - 1) * size], size * sizeof(double)) &&
+            alone.iterations[0] == got.iterations[groups - 1],
+        what + ": other bits alone than in a batch");
+}
+
+template <class T>
+void CheckTables(Index batch, int n, bool few) {
+  const Matrix2 matrices[] = {Mobius::kMatrix,  ComplementMobius::kMatrix, {0.6, 0.8, -0.8, 0.6},
+                              Zeta::kMatrix,    SupersetMobius::kMatrix,   SupersetZeta::kMatrix,
+                              AndToOr::kMatrix, AndToOrTransposed::kMatrix};
+  for (int i = 0; i < (few ? 3 : 8); ++i) CheckTransform<T>(batch, n, matrices[i], i % 2);
+  for (const bool with_delta : {false, true}) CheckFused<T>(batch, n, with_delta, with_delta);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bool few = argc > 1 && !std::strcmp(argv[1], "few");
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    std::printf("no CUDA device: %s\n", cudaGetErrorString(error));
+    return 2;
+  }
+  Must(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
+  // Of "few": around the sizes of a warp, of a block and of one pass.
+  const std::vector<int> sizes =
+      few ? std::vector<int>{0, 1, 3, 5, 6, 9, 10, 11, 14, 15, 16}
+          : std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20};
+  for (const int n : sizes) {
+    for (const Index batch : {Index{1}, Index{3}, Index{101}}) {
+      if (batch << n > (few ? 1 << 17 : 1 << 20) && batch > 1) continue;
+      CheckTables<float>(batch, n, few);
+      CheckTables<double>(batch, n, few);
+    }
+  }
+  for (const int n : {1, 8, 31, 32, 33, 62}) {
+    for (int form = 0; form < 3; ++form) {
+      if (form == 1 && n > 31) continue;
+      CheckAssembly<std::uint8_t>(37, n, 1500, form, 0);
+      CheckAssembly<std::uint8_t>(7, n, 1501, form, 1);
+      CheckAssembly<std::uint16_t>(33, n, 504, form, 0);
+      CheckAssembly<std::uint32_t>(65, n, 784, form, 0);
+      CheckAssembly<std::uint32_t>(few ? 250 : 2500, n, 10, form, 0);
+      CheckAssembly<std::uint64_t>(3, n, 2049, form, 0);
+      CheckAssembly<std::uint64_t>(500, n, 1, form, 0);
+    }
+  }
+  for (const int n : few ? std::vector<int>{5, 8} : std::vector<int>{1, 2, 5, 8, 9, 10, 11}) {
+    for (const double noise : {0.0, 0.05}) {
+      // Without the tie-break in the sanitizers: thousands of iterations, of the same code.
+      CheckSparse(few ? 2 : 5, n, noise, 0, few || n > 8 ? 1e-2 : 1e-4);
+      if (!few) CheckSparse(3, n, noise, 0.1, 1e-2);
+    }
+  }
+  std::printf("CUDA kernels on the GPU: %d checks, %s\n", checks, failures ? "FAILED" : "all hold");
+  return failures != 0;
+}
