@@ -1,6 +1,9 @@
 # Needs Python >= 3.11, a C++17 compiler and make; everything else goes into .venv.
 PYTHON ?= python3
+# The CUDA kernels (ON, OFF or AUTO, see CMakeLists.txt) take a minute or two: where there is a GPU.
+CUDA ?= $(if $(wildcard /dev/nvidia0),AUTO,OFF)
 BIN := .venv/bin
+CXX_SOURCES := $(wildcard csrc/* tests/*.cc tests/*.h tests/cuda_shim/* bench/*.cc)
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/*) $(shell find jaxinter -name '*.py')
 
 .PHONY: demo test bench bench-smoke lint format clean
@@ -30,13 +33,13 @@ bench-smoke: .venv/test
 lint: .venv/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror csrc/* tests/*.cc bench/*.cc
+	$(BIN)/clang-format --dry-run -Werror $(CXX_SOURCES)
 	$(BIN)/mypy
 
 format: .venv/lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i csrc/* tests/*.cc bench/*.cc
+	$(BIN)/clang-format -i $(CXX_SOURCES)
 
 clean:
 	rm -rf .venv build dist
@@ -50,5 +53,5 @@ clean:
 # One stamp an extra: the package is built and installed again when a source has changed.
 .venv/%: $(SOURCES) | .venv/python
 	@echo "installing jaxinter[$*] into .venv (the first time takes a minute or two)"
-	$(BIN)/python -m pip install --quiet ".[$*]"
+	$(BIN)/python -m pip install --quiet -Ccmake.define.JAXINTER_CUDA=$(CUDA) ".[$*]"
 	touch $@
