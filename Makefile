@@ -1,7 +1,7 @@
 # Needs Python >= 3.11, a C++17 compiler and make; everything else goes into .venv.
 PYTHON ?= python3
 # The CUDA kernels (ON, OFF or AUTO, see CMakeLists.txt) take a minute or two: where there is a GPU.
-CUDA ?= $(if $(wildcard /dev/nvidia0),AUTO,OFF)
+JAXINTER_CUDA ?= $(if $(wildcard /dev/nvidia0),AUTO,OFF)
 BIN := .venv/bin
 CXX_SOURCES := $(wildcard csrc/* tests/*.cc tests/*.h tests/cuda_shim/* bench/*.cc)
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/*) $(shell find jaxinter -name '*.py')
@@ -53,5 +53,5 @@ clean:
 # One stamp an extra: the package is built and installed again when a source has changed.
 .venv/%: $(SOURCES) | .venv/python
 	@echo "installing jaxinter[$*] into .venv (the first time takes a minute or two)"
-	$(BIN)/python -m pip install --quiet -Ccmake.define.JAXINTER_CUDA=$(CUDA) ".[$*]"
+	$(BIN)/python -m pip install --quiet -Ccmake.define.JAXINTER_CUDA=$(JAXINTER_CUDA) ".[$*]"
 	touch $@

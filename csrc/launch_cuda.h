@@ -27,8 +27,15 @@ const char* Launch(void (*kernel)(Parameters...), Index blocks, int threads, Ind
                    CudaStream stream, const Arguments&... arguments) {
   if (blocks > kMaxBlocks) return "more blocks than a CUDA grid has";
   if (shared_bytes > kSharedUnasked) {
-    const auto error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                            static_cast<int>(shared_bytes));
+    // As much as there is, not as is used now: other threads may be launching the same kernel.
+    int device = 0, most = 0;
+    auto error = cudaGetDevice(&device);
+    if (error == cudaSuccess) {
+      error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    }
+    if (error == cudaSuccess) {
+      error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+    }
     if (error != cudaSuccess) return Text(error);
   }
   cudaLaunchConfig_t config = {};

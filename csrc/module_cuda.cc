@@ -9,7 +9,9 @@
 
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <optional>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -46,10 +48,50 @@ std::string WhyNoDevice() {
   return "no CUDA driver is installed" + (words.empty() ? "" : " (" + words + ")");
 }
 
+// Whether this build has code for a compute capability: of "80" its binary, for 8.x, and its PTX,
+// for all that is newer; of "80-real" the binary alone.
+bool HasCode(int major, int minor) {
+  std::istringstream architectures(JAXINTER_CUDA_ARCHITECTURES);
+  for (std::string entry; std::getline(architectures, entry, ',');) {
+    const std::size_t begin = entry.find_first_not_of(' ');
+    const int built = std::atoi(entry.c_str() + (begin == std::string::npos ? 0 : begin));
+    const bool binary = built / 10 == major && built % 10 <= minor;
+    const bool ptx = entry.find("-real") == std::string::npos && built <= 10 * major + minor;
+    if (binary || ptx) return true;
+  }
+  return false;
+}
+
+// A device that this build has no code for, as words; empty where there is none.
+std::string DeviceWithoutCode() {
+  for (int device = 0; device < DeviceCount(); ++device) {
+    int major = 0, minor = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+    if (!HasCode(major, minor)) {
+      return "device " + std::to_string(device) + ", of compute capability " +
+             std::to_string(major) + "." + std::to_string(minor);
+    }
+  }
+  return "";
+}
+
+// Whether XLA's programs should call the kernels: every device can run them; or there is no driver,
+// and the programs are for other machines.
+bool Usable() {
+  int count = 0, driver = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess && count > 0) return DeviceWithoutCode().empty();
+  return !(cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0);
+}
+
 std::string Status() {
   const std::string built = "compiled for the architectures " JAXINTER_CUDA_ARCHITECTURES "; ";
   const int count = DeviceCount();
-  if (count > 0) return built + std::to_string(count) + (count > 1 ? " devices" : " device");
+  if (count > 0) {
+    const std::string without = DeviceWithoutCode();
+    return built + std::to_string(count) + (count > 1 ? " devices" : " device") +
+           (without.empty() ? "" : "; no code for " + without);
+  }
   const std::string why = WhyNoDevice();
   return built + "no device" + (why.empty() ? "" : ": " + why);
 }
@@ -316,6 +358,7 @@ PYBIND11_MODULE(_cuda, m) {
   using pybind11::arg;
   m.def("registrations", &jaxinter::Registrations, "FFI targets: name -> capsule.");
   m.def("device_count", &jaxinter::DeviceCount, "0 where there is no driver.");
+  m.def("usable", &jaxinter::Usable, "False where a device or the driver cannot run the kernels.");
   m.def("status", &jaxinter::Status, "One sentence: what was compiled, which devices there are.");
   m.def("subset_transform", &jaxinter::SubsetTransform, arg("in"), arg("out"), arg("matrix"),
         arg("stream"));

@@ -36,7 +36,7 @@ def library_of(x: Any) -> Any:
 def on_cuda(x: Any) -> bool:
     """Whether x is in CUDA memory: a torch tensor, or an array of a library that makes others."""
     if is_torch(x):
-        return x.is_cuda
+        return x.is_cuda and sys.modules["torch"].version.hip is None  # HIP says so too
     if not is_foreign(x) or library_of(x) is None:
         return False
     return x.__dlpack_device__()[0] in (2, 13)  # kDLCUDA, kDLCUDAManaged

@@ -40,6 +40,13 @@ for _name in _cpu.registrations():
     # XLA may spread over devices the batch that a lowering (_primitives.py) names.
     jax.ffi.register_ffi_target_as_batch_partitionable(_name)
 
+
+def has_kernels(platform: str) -> bool:
+    """Whether programs for one of `PLATFORMS` call the kernels: not where a GPU or its driver is
+    too old for them, and XLA's own operations do it. Asked for when a program is lowered."""
+    return platform == "cpu" or cuda.usable()
+
+
 PLATFORMS: tuple[str, ...] = ("cpu", "cuda") if cuda else ("cpu",)  # with kernels, by JAX's names
 
 subset_transform = _cpu.subset_transform

@@ -137,10 +137,21 @@ def ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
 
 def register_lowerings(primitive: Primitive, kernel: Any, lax: Any) -> None:
     """The kernel's lowering on the platforms that have it, operations of XLA's own elsewhere."""
-    other = mlir.lower_fun(lax, multiple_results=primitive.multiple_results)
+
+    def traced(*operands, **parameters):
+        # when the program is lowered, outside of the context that made its 64-bit numbers
+        with jax.enable_x64(True):
+            return lax(*operands, **parameters)
+
+    other = mlir.lower_fun(traced, multiple_results=primitive.multiple_results)
     mlir.register_lowering(primitive, other)
+
+    def lower(ctx, *operands, platform, **parameters):
+        rule = kernel if _native.has_kernels(platform) else other
+        return rule(ctx, *operands, **parameters)
+
     for platform in _native.PLATFORMS:
-        mlir.register_lowering(primitive, kernel, platform=platform)
+        mlir.register_lowering(primitive, partial(lower, platform=platform), platform=platform)
 
 
 def _lower_subset_transform(ctx, x, *, matrix):

@@ -97,8 +97,9 @@ def and_or_interactions(
             if _arrays.on_cuda(v):
                 return _gpu.and_or_effects(call, dict(zip(arrays, given)), dtype, n)
             numpy_arrays = [_arrays.to_numpy(call, name, x) for name, x in zip(arrays, given)]
-        except RuntimeError:
-            pass  # tensors of torch.func, without memory of their own
+        except RuntimeError as error:
+            if "_cuda." in str(error):
+                raise  # of the kernel; others are of torch.func's tensors, without memory
         else:
             parts = transform.and_or_numpy(numpy_arrays, dtype, n)
             return tuple(torch.from_numpy(x).to(wide) for x in parts)

@@ -175,6 +175,17 @@ def test_lowers_to_the_kernel_on_cuda(name, cuda):
     assert ("jaxinter_sparse_split" in targets_of(text)) == ("sparse_split" in expected)
 
 
+@pytest.mark.parametrize("name", ["mobius", "and_or", "masks", "extract"])
+def test_a_gpu_that_the_kernels_are_too_new_for_is_left_to_xla(name, cuda, monkeypatch):
+    class Cuda:
+        usable = staticmethod(lambda: False)
+
+    f, x, _ = LOWERED[name]
+    monkeypatch.setattr(_native, "cuda", Cuda)
+    program = exported(lambda x: f(x), x, platforms=["cuda"])
+    assert not targets_of(program.mlir_module())
+
+
 @pytest.mark.parametrize("name", ["mobius", "and_or", "masks", "extract", "extract of two models"])
 def test_one_program_for_both_platforms(name, cuda):
     f, x, expected = LOWERED[name]

@@ -172,7 +172,7 @@ def has_kernel(platform: str, models: int, n: int) -> bool:
     """Whether `solve_traced` is a kernel on a platform, by its name for a lowering or a device."""
     platform = "cuda" if platform == "gpu" else platform
     fits = platform == "cpu" or (models == 1 and n <= CUDA_PLAYERS)
-    return platform in _native.PLATFORMS and fits
+    return platform in _native.PLATFORMS and fits and _native.has_kernels(platform)
 
 
 def _lower(ctx, *operands, platform, **parameters):
