@@ -378,7 +378,25 @@ def test_a_build_without_kernels_says_how_to_get_them(monkeypatch):
 
 def test_it_counts_devices(shim):
     assert shim[0].device_count() == 2
-    assert shim[0].status() == "compiled for the architectures the host; 2 devices"
+    assert shim[0].status() == (
+        "compiled for the architectures 80-real, 90-real, 100-real, 120; 2 devices"
+    )
+    assert shim[0].usable()
+
+
+@pytest.mark.parametrize(
+    ("capability", "has_code"),
+    [(75, False), (80, True), (89, True), (90, True), (103, True), (110, False), (121, True)],
+)
+def test_it_knows_which_devices_it_has_code_for(capability, has_code, shim):
+    module, symbols = shim
+    symbols.ShimSetCapability(capability)
+    try:
+        assert module.usable() == has_code
+        text = f"2 devices; no code for device 0, of compute capability {capability / 10}"
+        assert module.status().endswith("2 devices" if has_code else text)
+    finally:
+        symbols.ShimSetCapability(90)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -56,6 +56,7 @@ unsigned Ballot(unsigned mask, bool mine, int line);
 int Lane();
 int SharedLimit();
 inline int device = 0;                 // the current one
+inline int capability = 90;            // 10 * major + minor, of every device
 inline cudaStream_t stream = nullptr;  // of the last launch
 }  // namespace shim
 
@@ -89,8 +90,8 @@ inline const char* cudaGetErrorString(cudaError_t error) {
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = shim::device, cudaSuccess; }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrComputeCapabilityMajor   ? 9
-           : attribute == cudaDevAttrComputeCapabilityMinor ? 0
+  *value = attribute == cudaDevAttrComputeCapabilityMajor   ? shim::capability / 10
+           : attribute == cudaDevAttrComputeCapabilityMinor ? shim::capability % 10
                                                             : shim::SharedLimit();
   return cudaSuccess;
 }

@@ -32,6 +32,7 @@ inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t) {
 #define SHIM_EXPORT extern "C" __attribute__((used, visibility("default"))) inline
 SHIM_EXPORT std::uint64_t ShimStream() { return reinterpret_cast<std::uintptr_t>(shim::stream); }
 SHIM_EXPORT int ShimDevice() { return shim::device; }
+SHIM_EXPORT void ShimSetCapability(int capability) { shim::capability = capability; }
 SHIM_EXPORT int ShimAllocations() { return shim::allocations; }
 SHIM_EXPORT int ShimFrees() { return shim::frees; }
 
