@@ -4,6 +4,7 @@
 #define JAXINTER_FFI_CHECKS_H_
 
 #include <string>
+#include <utility>
 
 #include "assemble_kernels.h"
 #include "lattice.h"
@@ -65,6 +66,16 @@ inline xla::ffi::ErrorOr<Matrix2> ReadMatrix(xla::ffi::Span<const double> matrix
   return Matrix2{matrix[0], matrix[1], matrix[2], matrix[3]};
 }
 
+// What every platform binds after the contexts of its own: operands, results, attributes.
+template <class Binding>
+auto BindTransform(Binding&& binding) {
+  using xla::ffi::AnyBuffer;
+  return std::move(binding)
+      .template Arg<AnyBuffer>()
+      .template Ret<AnyBuffer>()
+      .template Attr<xla::ffi::Span<const double>>("matrix");
+}
+
 struct AndOrOperands {
   BufferTables tables;
   const void* delta;  // null for none
@@ -95,6 +106,18 @@ inline xla::ffi::ErrorOr<AndOrOperands> ReadAndOr(const xla::ffi::AnyBuffer& v,
                  "operands must be v, gamma and at most one delta, of one shape and dtype");
   }
   return AndOrOperands{*tables, delta};
+}
+
+template <class Binding>
+auto BindAndOr(Binding&& binding) {
+  using xla::ffi::AnyBuffer;
+  return std::move(binding)
+      .template Arg<AnyBuffer>()
+      .template Arg<AnyBuffer>()
+      .RemainingArgs()
+      .template Ret<AnyBuffer>()
+      .template Ret<AnyBuffer>()
+      .template Ret<AnyBuffer>();
 }
 
 struct MaskedOperands {
@@ -140,6 +163,17 @@ inline xla::ffi::ErrorOr<MaskedOperands> ReadMasked(const xla::ffi::AnyBuffer& m
   return MaskedOperands{coalitions, dims[0], static_cast<Index>(size), element_bytes};
 }
 
+template <class Binding>
+auto BindMasked(Binding&& binding) {
+  using xla::ffi::AnyBuffer;
+  return std::move(binding)
+      .template Arg<AnyBuffer>()
+      .template Arg<AnyBuffer>()
+      .template Arg<AnyBuffer>()
+      .template Arg<xla::ffi::Buffer<xla::ffi::S32>>()
+      .template Ret<AnyBuffer>();
+}
+
 struct SparseOperands {
   SparseProgram program;   // all but tol, tie-break and margin
   const double* settings;  // [groups, 3]: these, the same for all groups; where the buffers are
@@ -174,6 +208,24 @@ inline xla::ffi::ErrorOr<SparseOperands> ReadSparse(
       settings.typed_data(),
       {a.typed_data(), delta.typed_data(), y.typed_data(), dual.typed_data(), eps.typed_data(),
        iterations.typed_data()}};
+}
+
+template <class Binding>
+auto BindSparse(Binding&& binding) {
+  using Doubles = xla::ffi::Buffer<xla::ffi::F64>;
+  return std::move(binding)
+      .template Arg<Doubles>()
+      .template Arg<Doubles>()
+      .template Arg<Doubles>()
+      .template Arg<Doubles>()
+      .template Ret<Doubles>()
+      .template Ret<Doubles>()
+      .template Ret<Doubles>()
+      .template Ret<Doubles>()
+      .template Ret<Doubles>()
+      .template Ret<xla::ffi::Buffer<xla::ffi::S32>>()
+      .template Attr<bool>("boxed")
+      .template Attr<std::int64_t>("max_iterations");
 }
 
 }  // namespace jaxinter

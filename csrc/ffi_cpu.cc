@@ -59,11 +59,7 @@ ffi::Error SubsetTransform(ffi::ThreadPool pool, ffi::AnyBuffer in, ffi::Result<
 }
 
 XLA_FFI_DEFINE_HANDLER(kSubsetTransformHandler, SubsetTransform,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Attr<ffi::Span<const double>>("matrix"));
+                       BindTransform(ffi::Ffi::Bind().Ctx<ffi::ThreadPool>()));
 
 template <class T>
 void AndOr(const ffi::AnyBuffer& v, const ffi::AnyBuffer& gamma, const void* delta,
@@ -92,14 +88,7 @@ ffi::Error AndOrEffects(ffi::ThreadPool pool, ffi::AnyBuffer v, ffi::AnyBuffer g
 }
 
 XLA_FFI_DEFINE_HANDLER(kAndOrEffectsHandler, AndOrEffects,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .RemainingArgs()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>());
+                       BindAndOr(ffi::Ffi::Bind().Ctx<ffi::ThreadPool>()));
 
 ffi::Error MaskedInputs(ffi::ThreadPool pool, ffi::AnyBuffer masks, ffi::AnyBuffer x,
                         ffi::AnyBuffer baseline, ffi::Buffer<ffi::S32> players,
@@ -114,13 +103,7 @@ ffi::Error MaskedInputs(ffi::ThreadPool pool, ffi::AnyBuffer masks, ffi::AnyBuff
 }
 
 XLA_FFI_DEFINE_HANDLER(kMaskedInputsHandler, MaskedInputs,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::Buffer<ffi::S32>>()
-                           .Ret<ffi::AnyBuffer>());
+                       BindMasked(ffi::Ffi::Bind().Ctx<ffi::ThreadPool>()));
 
 ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buffer<ffi::F64> zeta,
                         ffi::Buffer<ffi::F64> start, ffi::Buffer<ffi::F64> settings,
@@ -145,20 +128,7 @@ ffi::Error SparseSplits(ffi::ThreadPool pool, ffi::Buffer<ffi::F64> w, ffi::Buff
 }
 
 XLA_FFI_DEFINE_HANDLER(kSparseSplitHandler, SparseSplits,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Arg<ffi::Buffer<ffi::F64>>()
-                           .Arg<ffi::Buffer<ffi::F64>>()
-                           .Arg<ffi::Buffer<ffi::F64>>()
-                           .Arg<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::S32>>()
-                           .Attr<bool>("boxed")
-                           .Attr<std::int64_t>("max_iterations"));
+                       BindSparse(ffi::Ffi::Bind().Ctx<ffi::ThreadPool>()));
 
 }  // namespace
 

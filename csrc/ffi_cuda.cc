@@ -58,11 +58,7 @@ ffi::Error SubsetTransform(cudaStream_t stream, ffi::AnyBuffer in, ffi::Result<f
 }
 
 XLA_FFI_DEFINE_HANDLER(kSubsetTransformHandler, SubsetTransform,
-                       ffi::Ffi::Bind()
-                           .Ctx<Stream>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Attr<ffi::Span<const double>>("matrix"),
+                       BindTransform(ffi::Ffi::Bind().Ctx<Stream>()),
                        {ffi::Traits::kCmdBufferCompatible});
 
 ffi::Error AndOrEffects(cudaStream_t stream, ffi::ScratchAllocator scratch, ffi::AnyBuffer v,
@@ -86,15 +82,7 @@ ffi::Error AndOrEffects(cudaStream_t stream, ffi::ScratchAllocator scratch, ffi:
 }
 
 XLA_FFI_DEFINE_HANDLER(kAndOrEffectsHandler, AndOrEffects,
-                       ffi::Ffi::Bind()
-                           .Ctx<Stream>()
-                           .Ctx<ffi::ScratchAllocator>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .RemainingArgs()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>()
-                           .Ret<ffi::AnyBuffer>());
+                       BindAndOr(ffi::Ffi::Bind().Ctx<Stream>().Ctx<ffi::ScratchAllocator>()));
 
 ffi::Error MaskedInputs(cudaStream_t stream, ffi::AnyBuffer masks, ffi::AnyBuffer x,
                         ffi::AnyBuffer baseline, ffi::Buffer<ffi::S32> players,
@@ -108,13 +96,7 @@ ffi::Error MaskedInputs(cudaStream_t stream, ffi::AnyBuffer masks, ffi::AnyBuffe
 }
 
 XLA_FFI_DEFINE_HANDLER(kMaskedInputsHandler, MaskedInputs,
-                       ffi::Ffi::Bind()
-                           .Ctx<Stream>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::AnyBuffer>()
-                           .Arg<ffi::Buffer<ffi::S32>>()
-                           .Ret<ffi::AnyBuffer>(),
+                       BindMasked(ffi::Ffi::Bind().Ctx<Stream>()),
                        {ffi::Traits::kCmdBufferCompatible});
 
 ffi::Error SparseSplits(cudaStream_t stream, ffi::ScratchAllocator scratch, ffi::Buffer<ffi::F64> w,
@@ -142,21 +124,7 @@ ffi::Error SparseSplits(cudaStream_t stream, ffi::ScratchAllocator scratch, ffi:
 }
 
 XLA_FFI_DEFINE_HANDLER(kSparseSplitHandler, SparseSplits,
-                       ffi::Ffi::Bind()
-                           .Ctx<Stream>()
-                           .Ctx<ffi::ScratchAllocator>()
-                           .Arg<ffi::Buffer<ffi::F64>>()
-                           .Arg<ffi::Buffer<ffi::F64>>()
-                           .Arg<ffi::Buffer<ffi::F64>>()
-                           .Arg<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::F64>>()
-                           .Ret<ffi::Buffer<ffi::S32>>()
-                           .Attr<bool>("boxed")
-                           .Attr<std::int64_t>("max_iterations"));
+                       BindSparse(ffi::Ffi::Bind().Ctx<Stream>().Ctx<ffi::ScratchAllocator>()));
 
 }  // namespace
 

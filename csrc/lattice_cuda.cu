@@ -300,9 +300,7 @@ struct Plan {
 
   template <class T>
   static Plan Make(Index batch, int n, int smallest, int largest) {
-    int device = 0, shared_bytes = 48 * 1024;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    const int shared_bytes = SharedLimit();
     while ((Index{sizeof(T)} << largest) + kMostSums > shared_bytes) --largest;
     const int row = sizeof(T) == 4 ? 5 : 4;    // 128 bytes
     const int of_panel = largest - (row - 2);  // players, at most, in rows of 32 bytes

@@ -15,11 +15,25 @@ namespace jaxinter {
 extern __shared__ unsigned char shared_memory[];
 
 constexpr int kMaxBlocks = 0x7fffffff;
-constexpr Index kSharedUnasked = 48 * 1024;
+constexpr int kSharedUnasked = 48 * 1024;
 
 // Null, or what is wrong.
 inline const char* Text(cudaError_t error) {
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
+
+// The most that a block may have, on the current device.
+inline cudaError_t ReadSharedLimit(int* bytes) {
+  int device = 0;
+  const auto error = cudaGetDevice(&device);
+  if (error != cudaSuccess) return error;
+  return cudaDeviceGetAttribute(bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+}
+// The same, or what any device has: where there is none, the launch will say so.
+inline int SharedLimit() {
+  int bytes = kSharedUnasked;
+  ReadSharedLimit(&bytes);
+  return bytes;
 }
 
 template <class... Parameters, class... Arguments>
@@ -28,11 +42,8 @@ const char* Launch(void (*kernel)(Parameters...), Index blocks, int threads, Ind
   if (blocks > kMaxBlocks) return "more blocks than a CUDA grid has";
   if (shared_bytes > kSharedUnasked) {
     // As much as there is, not as is used now: other threads may be launching the same kernel.
-    int device = 0, most = 0;
-    auto error = cudaGetDevice(&device);
-    if (error == cudaSuccess) {
-      error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    }
+    int most = 0;
+    auto error = ReadSharedLimit(&most);
     if (error == cudaSuccess) {
       error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
     }

@@ -38,13 +38,17 @@ int DeviceCount() {
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
+bool HasDriver() {
+  int version = 0;
+  return cudaDriverGetVersion(&version) == cudaSuccess && version > 0;
+}
+
 // Why there is no device.
 std::string WhyNoDevice() {
-  int count = 0, driver = 0;
+  int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
-  const bool has_driver = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
   const std::string words = error == cudaSuccess ? "" : cudaGetErrorString(error);
-  if (has_driver) return words;
+  if (HasDriver()) return words;
   return "no CUDA driver is installed" + (words.empty() ? "" : " (" + words + ")");
 }
 
@@ -78,11 +82,7 @@ std::string DeviceWithoutCode() {
 
 // Whether XLA's programs should call the kernels: every device can run them; or there is no driver,
 // and the programs are for other machines.
-bool Usable() {
-  int count = 0, driver = 0;
-  if (cudaGetDeviceCount(&count) == cudaSuccess && count > 0) return DeviceWithoutCode().empty();
-  return !(cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0);
-}
+bool Usable() { return DeviceCount() > 0 ? DeviceWithoutCode().empty() : !HasDriver(); }
 
 std::string Status() {
   const std::string built = "compiled for the architectures " JAXINTER_CUDA_ARCHITECTURES "; ";

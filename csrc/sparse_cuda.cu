@@ -848,9 +848,7 @@ const Tables& TablesOf(int n, bool boxed) {
 // vectors that only their own threads touch, the products. Two blocks of threads share a
 // processor's, as one alone waits at its barriers; with noise at n = 11 one needs it all.
 Plan WithShared(Plan plan, bool boxed) {
-  int device = 0, limit = 48 * 1024;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  const int limit = SharedLimit();
   constexpr int kReserved = 1024;  // of each block, for the system
   const bool alone = boxed && plan.n == kMaxPlayersOnCuda;
   const int most = alone ? limit : (limit + kReserved) / 2 - kReserved;

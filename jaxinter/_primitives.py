@@ -16,6 +16,7 @@ kernels' targets are batch partitionable (_native.py), and the lowering says whi
 batch.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -135,8 +136,14 @@ def ffi_lowering(target: str, ctx, lattice_axes: tuple[int, ...]):
     return jax.ffi.ffi_lowering(target, extra_attributes=attributes)
 
 
-def register_lowerings(primitive: Primitive, kernel: Any, lax: Any) -> None:
-    """The kernel's lowering on the platforms that have it, operations of XLA's own elsewhere."""
+def register_lowerings(
+    primitive: Primitive,
+    kernel: Any,
+    lax: Any,
+    fits: Callable[[Any, str], bool] = lambda ctx, platform: True,
+) -> None:
+    """The kernel's lowering on the platforms that have it, and where it ``fits(ctx, platform)``;
+    operations of XLA's own elsewhere."""
 
     def traced(*operands, **parameters):
         # when the program is lowered, outside of the context that made its 64-bit numbers
@@ -144,12 +151,12 @@ def register_lowerings(primitive: Primitive, kernel: Any, lax: Any) -> None:
             return lax(*operands, **parameters)
 
     other = mlir.lower_fun(traced, multiple_results=primitive.multiple_results)
-    mlir.register_lowering(primitive, other)
 
     def lower(ctx, *operands, platform, **parameters):
-        rule = kernel if _native.has_kernels(platform) else other
-        return rule(ctx, *operands, **parameters)
+        has_kernel = _native.has_kernels(platform) and fits(ctx, platform)
+        return (kernel if has_kernel else other)(ctx, *operands, **parameters)
 
+    mlir.register_lowering(primitive, other)
     for platform in _native.PLATFORMS:
         mlir.register_lowering(primitive, partial(lower, platform=platform), platform=platform)
 

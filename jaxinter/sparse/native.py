@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir, xla
+from jax.interpreters import ad, batching, xla
 
 from jaxinter import _native
-from jaxinter._primitives import ffi_lowering
+from jaxinter._primitives import ffi_lowering, register_lowerings
 from jaxinter.sparse import solver
 from jaxinter.sparse.solver import Solution
 
@@ -134,14 +134,10 @@ def solve_traced(
 def _by_jax(w, zeta, start, numbers, *, boxed, max_iterations):
     tol, tie_break, margin = numbers[0]
     given = start if start.shape == (*w.shape[:2], 3, w.shape[2]) else None
-    with jax.enable_x64(True):  # it is traced when the program is lowered, outside of its context
-        found = solver.solve(
-            w, zeta, given, tol, tie_break, margin, boxed=boxed, max_iterations=max_iterations
-        )
+    found = solver.solve(
+        w, zeta, given, tol, tie_break, margin, boxed=boxed, max_iterations=max_iterations
+    )
     return list(found)
-
-
-_lower_by_jax = mlir.lower_fun(_by_jax, multiple_results=True)
 
 
 def _abstract(w, zeta, start, numbers, **_):
@@ -171,14 +167,20 @@ def _jvp(primals, tangents, **_):
 def has_kernel(platform: str, models: int, n: int) -> bool:
     """Whether `solve_traced` is a kernel on a platform, by its name for a lowering or a device."""
     platform = "cuda" if platform == "gpu" else platform
-    fits = platform == "cpu" or (models == 1 and n <= CUDA_PLAYERS)
-    return platform in _native.PLATFORMS and fits and _native.has_kernels(platform)
+    known = platform in _native.PLATFORMS and _native.has_kernels(platform)
+    return known and _fits(platform, models, n)
 
 
-def _lower(ctx, *operands, platform, **parameters):
-    models, size = ctx.avals_in[0].shape[1:]
-    if not has_kernel(platform, models, size.bit_length() - 1):
-        return _lower_by_jax(ctx, *operands, **parameters)
+def _fits(platform: str, models: int, n: int) -> bool:
+    return platform == "cpu" or (models == 1 and n <= CUDA_PLAYERS)
+
+
+def _fits_operands(ctx, platform):
+    _, models, size = ctx.avals_in[0].shape
+    return _fits(platform, models, size.bit_length() - 1)
+
+
+def _lower(ctx, *operands, **parameters):
     axes = (2, 2, 3, 1, 2, 2, 2, 0, 0, 0)  # of operands and results, that stay whole
     return ffi_lowering("jaxinter_sparse_split", ctx, axes)(ctx, *operands, **parameters)
 
@@ -187,6 +189,4 @@ ad.primitive_jvps[sparse_split_p] = _jvp
 sparse_split_p.def_impl(partial(xla.apply_primitive, sparse_split_p))
 sparse_split_p.def_abstract_eval(_abstract)
 batching.primitive_batchers[sparse_split_p] = _batch
-mlir.register_lowering(sparse_split_p, _lower_by_jax)
-for _platform in _native.PLATFORMS:
-    mlir.register_lowering(sparse_split_p, partial(_lower, platform=_platform), platform=_platform)
+register_lowerings(sparse_split_p, _lower, _by_jax, _fits_operands)
