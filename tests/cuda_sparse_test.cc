@@ -10,12 +10,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "../csrc/sparse_kernels.h"
 #include "../csrc/threads.h"
+#include "checks.h"
 #include "cuda_shim/cuda_shim.h"
 #include "sparse_checks.h"
 
@@ -26,34 +26,7 @@ namespace {
 constexpr double kCoalesced = 1.1;
 constexpr int kFewPlayers = 5;
 
-int failures = 0;
-
-void Check(bool ok, const std::string& what) {
-  if (ok) return;
-  ++failures;
-  std::printf("FAILED: %s\n", what.c_str());
-}
-
-std::mt19937_64 random_bits(1);
-
-// Device memory with the values of a vector.
-template <class T>
-class Device {
- public:
-  explicit Device(std::size_t size)
-      : size_(size), data_(static_cast<T*>(shim::Allocate(size * sizeof(T)))) {}
-  Device(const std::vector<T>& values) : Device(values.size()) {
-    std::copy(values.begin(), values.end(), data_);
-  }
-  Device(const Device&) = delete;
-  ~Device() { shim::Free(data_); }
-  T* get() const { return data_; }
-  std::vector<T> Values() const { return {data_, data_ + size_}; }
-
- private:
-  std::size_t size_;
-  T* data_;
-};
+using shim::Memory;
 
 template <class T>
 bool SameBits(const std::vector<T>& x, const std::vector<T>& y) {
@@ -128,12 +101,12 @@ Solution OnCpu(const Problem& p) {
 }
 
 Solution OnCuda(const Problem& p, const std::string& what) {
-  const Device<double> w(p.w), zeta(p.zeta), start(p.start),
+  const Memory<double> w(p.w), zeta(p.zeta), start(p.start),
       settings(std::vector<double>{p.tol, p.tie_break, kMargin});
-  const Device<double> a(p.w.size()), delta(p.w.size()), y(p.w.size()), dual(p.groups),
+  const Memory<double> a(p.w.size()), delta(p.w.size()), y(p.w.size()), dual(p.groups),
       eps(p.groups);
-  const Device<std::int32_t> iterations(p.groups);
-  const Device<unsigned char> workspace(SparseWorkspaceBytes(p.groups, p.n, p.boxed));
+  const Memory<std::int32_t> iterations(p.groups);
+  const Memory<unsigned char> workspace(SparseWorkspaceBytes(p.groups, p.n, p.boxed));
   const SparseProgram program{p.groups,
                               p.n,
                               1,

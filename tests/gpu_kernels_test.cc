@@ -9,29 +9,16 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
-#include "../csrc/assemble_kernels.h"
-#include "../csrc/lattice_kernels.h"
 #include "../csrc/sparse_kernels.h"
-#include "../csrc/threads.h"
+#include "cuda_checks.h"
 #include "sparse_checks.h"
 
 using namespace jaxinter;
 
 namespace {
-
-int failures = 0, checks = 0;
-
-void Check(bool ok, const std::string& what) {
-  ++checks;
-  if (ok) return;
-  ++failures;
-  std::printf("FAILED: %s\n", what.c_str());
-}
 
 // An error of the runtime leaves nothing to go on with.
 void Must(cudaError_t error, const char* what) {
@@ -40,7 +27,6 @@ void Must(cudaError_t error, const char* what) {
   std::exit(1);
 }
 
-std::mt19937_64 random_bits(1);
 cudaStream_t stream;  // all work is on it: one that does not wait for the default stream
 
 // Device memory of exactly these elements, `offset` of them off its alignment: a sanitizer sees
@@ -74,110 +60,15 @@ class Device {
   void* memory_ = nullptr;
 };
 
-template <class T>
-std::vector<T> Normal(Index size) {
-  std::normal_distribution<T> normal;
-  std::vector<T> x(size);
-  for (T& value : x) value = normal(random_bits);
-  return x;
-}
-
-// Equal bit for bit, save that zeros have no sign.
-template <class T>
-bool Same(const std::vector<T>& x, const std::vector<T>& y) {
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    if (!(x[i] == y[i] || (x[i] != x[i] && y[i] != y[i]))) return false;
+struct Gpu {
+  template <class T>
+  using Memory = Device<T>;
+  static CudaStream Stream() { return stream; }
+  static void Begin() {}
+  static void End(const std::string& what, const char* error, const Launched&) {
+    Check(!error, what + ": " + (error ? error : ""));
   }
-  return x.size() == y.size();
-}
-
-void CheckLaunch(const char* error, const std::string& what) {
-  Check(!error, what + ": " + (error ? error : ""));
-}
-
-template <class T>
-std::string Words(const char* what, int n, Index batch) {
-  return std::string(what) + ", " + std::to_string(8 * sizeof(T)) +
-         " bits, n = " + std::to_string(n) + ", batch " + std::to_string(batch);
-}
-
-template <class T>
-void CheckTransform(Index batch, int n, const Matrix2& matrix, int offset) {
-  const std::string what = Words<T>("transform", n, batch);
-  SleepingThreads threads(1 << 30);
-  std::vector<T> in = Normal<T>(batch << n), expected(in.size());
-  in[in.size() / 3] = std::numeric_limits<T>::infinity();
-  LaunchSubsetTransformCpu(in.data(), expected.data(), batch, n, matrix, threads);
-  const Device<T> from(in, offset), to(in.size(), offset);
-  CheckLaunch(LaunchSubsetTransformCuda(from.get(), to.get(), batch, n, matrix, stream), what);
-  Check(Same(to.Values(), expected), what);
-  Check(Same(from.Values(), in), what + ": the input has changed");
-  CheckLaunch(LaunchSubsetTransformCuda(from.get(), from.get(), batch, n, matrix, stream), what);
-  Check(Same(from.Values(), expected), what + ", in place");
-}
-
-template <class T>
-void CheckFused(Index batch, int n, bool with_delta, int offset) {
-  const std::string what = Words<T>("fused", n, batch);
-  SleepingThreads threads(1 << 30);
-  const Index size = batch << n;
-  const std::vector<T> v = Normal<T>(size), gamma = Normal<T>(size), delta = Normal<T>(size);
-  std::vector<T> a(size), b(size);
-  std::vector<double> sums(batch * 2 * n);
-  LaunchAndOrEffectsCpu(v.data(), gamma.data(), with_delta ? delta.data() : nullptr, a.data(),
-                        b.data(), sums.data(), batch, n, threads);
-  const Device<T> d_v(v, offset), d_gamma(gamma, offset), d_delta(delta, offset);
-  const Device<T> d_a(size, offset), d_b(size, offset), d_sums(sums.size());
-  const Device<double> workspace(AndOrWorkspaceBytes(batch, n, sizeof(T)) / sizeof(double));
-  CheckLaunch(
-      LaunchAndOrEffectsCuda(d_v.get(), d_gamma.get(), with_delta ? d_delta.get() : nullptr,
-                             d_a.get(), d_b.get(), d_sums.get(), workspace.get(), batch, n, stream),
-      what);
-  Check(Same(d_a.Values(), a), what + ": AND effects");
-  Check(Same(d_b.Values(), b), what + ": OR effects");
-  const std::vector<T> got = d_sums.Values();
-  bool near = true;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    near = near && std::fabs(got[i] - sums[i]) <= (sizeof(T) == 4 ? 2e-6 : 1e-12) * sums[i];
-  }
-  Check(near, what + ": sums");
-}
-
-// `form` of the masks: bytes, indices of 32 bits, of 64.
-template <class T>
-void CheckAssembly(Index rows, int n, Index size, int form, int offset) {
-  const std::string what = Words<T>("assembly", n, rows) + " of " + std::to_string(size);
-  std::vector<std::uint8_t> bytes(rows * n);
-  std::vector<std::int32_t> indices32(rows), players(size);
-  std::vector<std::int64_t> indices64(rows);
-  for (Index row = 0; row < rows; ++row) {
-    for (int i = 0; i < n; ++i) {
-      const std::int64_t bit = random_bits() & 1;
-      bytes[row * n + i] = static_cast<std::uint8_t>(bit * (1 + random_bits() % 255));
-      indices64[row] |= bit << i;
-      if (n <= 31) indices32[row] |= static_cast<std::int32_t>(bit << i);
-    }
-  }
-  for (std::int32_t& player : players) player = static_cast<int>(random_bits() % (n + 2)) - 1;
-  std::vector<T> x(size), baseline(size), expected(rows * size);
-  for (T& value : x) value = static_cast<T>(random_bits());
-  for (T& value : baseline) value = static_cast<T>(random_bits());
-  const auto masks = [&](const std::uint8_t* b, const std::int32_t* i, const std::int64_t* l) {
-    return Masks{form == 0 ? b : nullptr, form == 1 ? i : nullptr, form == 2 ? l : nullptr, n};
-  };
-  SleepingThreads threads(1 << 30);
-  LaunchMaskedInputsCpu<T>(masks(bytes.data(), indices32.data(), indices64.data()), rows, x.data(),
-                           baseline.data(), players.data(), size, expected.data(), threads);
-  const Device<std::uint8_t> d_bytes(bytes);
-  const Device<std::int32_t> d_indices32(indices32), d_players(players);
-  const Device<std::int64_t> d_indices64(indices64);
-  const Device<T> d_x(x), d_baseline(baseline), out(rows * size, offset);
-  CheckLaunch(LaunchMaskedInputsCuda(
-                  sizeof(T), masks(d_bytes.get(), d_indices32.get(), d_indices64.get()), rows,
-                  d_x.get(), d_baseline.get(), d_players.get(), size, out.get(), stream),
-              what);
-  Check(Same(out.Values(), expected), what);
-}
+};
 
 struct Solution {
   std::vector<double> a, delta, y, dual, eps;
@@ -200,7 +91,9 @@ Solution OnCuda(Index groups, int n, const std::vector<double>& w, const std::ve
   const SparseProgram program{groups,  n,   1,         d_w.get(), d_zeta.get(),
                               nullptr, tol, tie_break, kMargin,   kMostIterations};
   const SparseSplit split{a.get(), delta.get(), y.get(), dual.get(), eps.get(), iterations.get()};
-  CheckLaunch(LaunchSparseSplitCuda(program, settings.get(), split, workspace.get(), stream), what);
+  const char* error =
+      LaunchSparseSplitCuda(program, settings.get(), split, workspace.get(), stream);
+  Check(!error, what + ": " + (error ? error : ""));
   s.a = a.Values(), s.delta = delta.Values(), s.y = y.Values();
   s.dual = dual.Values(), s.eps = eps.Values(), s.iterations = iterations.Values();
   return s;
@@ -250,8 +143,8 @@ void CheckTables(Index batch, int n, bool few) {
   const Matrix2 matrices[] = {Mobius::kMatrix,  ComplementMobius::kMatrix, {0.6, 0.8, -0.8, 0.6},
                               Zeta::kMatrix,    SupersetMobius::kMatrix,   SupersetZeta::kMatrix,
                               AndToOr::kMatrix, AndToOrTransposed::kMatrix};
-  for (int i = 0; i < (few ? 3 : 8); ++i) CheckTransform<T>(batch, n, matrices[i], i % 2);
-  for (const bool with_delta : {false, true}) CheckFused<T>(batch, n, with_delta, with_delta);
+  for (int i = 0; i < (few ? 3 : 8); ++i) CheckTransform<Gpu, T>(batch, n, matrices[i], i % 2);
+  for (const bool with_delta : {false, true}) CheckFused<Gpu, T>(batch, n, with_delta, with_delta);
 }
 
 }  // namespace
@@ -279,13 +172,13 @@ int main(int argc, char** argv) {
   for (const int n : {1, 8, 31, 32, 33, 62}) {
     for (int form = 0; form < 3; ++form) {
       if (form == 1 && n > 31) continue;
-      CheckAssembly<std::uint8_t>(37, n, 1500, form, 0);
-      CheckAssembly<std::uint8_t>(7, n, 1501, form, 1);
-      CheckAssembly<std::uint16_t>(33, n, 504, form, 0);
-      CheckAssembly<std::uint32_t>(65, n, 784, form, 0);
-      CheckAssembly<std::uint32_t>(few ? 250 : 2500, n, 10, form, 0);
-      CheckAssembly<std::uint64_t>(3, n, 2049, form, 0);
-      CheckAssembly<std::uint64_t>(500, n, 1, form, 0);
+      CheckAssembly<Gpu, std::uint8_t>(37, n, 1500, form, 0);
+      CheckAssembly<Gpu, std::uint8_t>(7, n, 1501, form, 1);
+      CheckAssembly<Gpu, std::uint16_t>(33, n, 504, form, 0);
+      CheckAssembly<Gpu, std::uint32_t>(65, n, 784, form, 0);
+      CheckAssembly<Gpu, std::uint32_t>(few ? 250 : 2500, n, 10, form, 0);
+      CheckAssembly<Gpu, std::uint64_t>(3, n, 2049, form, 0);
+      CheckAssembly<Gpu, std::uint64_t>(500, n, 1, form, 0);
     }
   }
   for (const int n : few ? std::vector<int>{5, 8} : std::vector<int>{1, 2, 5, 8, 9, 10, 11}) {

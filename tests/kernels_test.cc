@@ -7,35 +7,23 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <random>
+#include <string>
 #include <vector>
 
 #include "../csrc/assemble_kernels.h"
 #include "../csrc/lattice_kernels.h"
 #include "../csrc/sparse_kernels.h"
 #include "../csrc/threads.h"
+#include "checks.h"
 #include "sparse_checks.h"
 
 using namespace jaxinter;
 
 namespace {
 
-int failures = 0;
-
 void Check(bool ok, const char* what, int n, Index batch) {
-  if (ok) return;
-  ++failures;
-  std::printf("FAILED: %s, n = %d, batch %lld\n", what, n, static_cast<long long>(batch));
-}
-
-std::mt19937_64 random_bits(1);
-
-template <class T>
-std::vector<T> Normal(Index size) {
-  std::normal_distribution<T> normal;
-  std::vector<T> x(size);
-  for (T& value : x) value = normal(random_bits);
-  return x;
+  jaxinter::Check(
+      ok, std::string(what) + ", n = " + std::to_string(n) + ", batch " + std::to_string(batch));
 }
 
 // The definition, 3^n terms.

@@ -3,9 +3,11 @@
 #ifndef JAXINTER_TESTS_CUDA_SHIM_H_
 #define JAXINTER_TESTS_CUDA_SHIM_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace shim {
 
@@ -18,6 +20,25 @@ int SharedLimit();
 // Device memory; where recording is compiled in, accesses outside of it are errors.
 void* Allocate(std::size_t bytes, std::size_t offset = 0);
 void Free(void* memory);
+
+// Device memory with the values of a vector, a few elements off its alignment.
+template <class T>
+class Memory {
+ public:
+  explicit Memory(std::size_t size, int offset = 0)
+      : size_(size), data_(static_cast<T*>(Allocate(size * sizeof(T), offset * sizeof(T)))) {}
+  Memory(const std::vector<T>& values, int offset = 0) : Memory(values.size(), offset) {
+    std::copy(values.begin(), values.end(), data_);
+  }
+  Memory(const Memory&) = delete;
+  ~Memory() { Free(data_); }
+  T* get() const { return data_; }
+  std::vector<T> Values() const { return {data_, data_ + size_}; }
+
+ private:
+  std::size_t size_;
+  T* data_;
+};
 
 // Of all launches since Reset. Errors: barriers and shuffles that not all threads reach, and, with
 // recording, races (two threads at one address, one of them writing, with no barrier in between)
